@@ -1,0 +1,101 @@
+"""Closing a socket without losing what was written to it.
+
+``close`` on a socket that still has unread input makes the system send a reset, which can overtake the last reply; a
+reset on purpose throws away what was not yet sent. Sockets that need a moment are kept here until they have had it.
+"""
+
+import fcntl
+import socket
+import struct
+import sys
+import time
+
+from neosocksd_core.reactor import READ, DeadlineQueue, Reactor
+from neosocksd_core.sockets import reset
+
+LINGER_SECONDS = 2.0
+"""How long a client may take to read a last reply and close."""
+DELIVERY_SECONDS = 1.0
+"""How long bytes may take to be delivered before a reset is passed on."""
+_DELIVERY_CHECK_SECONDS = 0.01
+_MAX_DISCARD = 1 << 20
+
+_SIOCOUTQ = 0x5411
+
+
+class Closer:
+    """Owns sockets on their way out."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._lingering: dict[socket.socket, int] = {}
+        self._delivering: dict[socket.socket, float] = {}
+        self._deadlines: DeadlineQueue[socket.socket] = DeadlineQueue(
+            reactor, LINGER_SECONDS, self._drop
+        )
+
+    def linger(self, sock: socket.socket) -> None:
+        """Send our end, then discard what the peer sends until it ends too. *sock* is not watched by anybody."""
+        try:
+            sock.shutdown(socket.SHUT_WR)
+            self._reactor.watch(sock.fileno(), READ, lambda events: self._discard(sock))
+        except OSError:
+            sock.close()
+            return
+        self._lingering[sock] = 0
+        self._deadlines.add(sock)
+
+    def reset(self, sock: socket.socket) -> None:
+        """Reset *sock* once what was written to it has been delivered. It is not watched by anybody."""
+        if unsent(sock) == 0:
+            reset(sock)
+            return
+        self._delivering[sock] = time.monotonic() + DELIVERY_SECONDS
+        if len(self._delivering) == 1:
+            self._reactor.call_later(_DELIVERY_CHECK_SECONDS, self._check_deliveries)
+
+    def close(self) -> None:
+        """Close all that is left, at once."""
+        for sock in list(self._lingering):
+            self._drop(sock)
+        for sock in self._delivering:
+            reset(sock)
+        self._delivering.clear()
+        self._deadlines.close()
+
+    def _discard(self, sock: socket.socket) -> None:
+        try:
+            got = len(sock.recv(65536))
+        except BlockingIOError:
+            return
+        except OSError:
+            got = 0
+        self._lingering[sock] += got
+        if not got or self._lingering[sock] > _MAX_DISCARD:
+            self._drop(sock)
+
+    def _drop(self, sock: socket.socket) -> None:
+        self._deadlines.discard(sock)
+        self._lingering.pop(sock, None)
+        self._reactor.unwatch(sock.fileno())
+        sock.close()
+
+    def _check_deliveries(self) -> None:
+        now = time.monotonic()
+        for sock, deadline in list(self._delivering.items()):
+            if now >= deadline or unsent(sock) == 0:
+                del self._delivering[sock]
+                reset(sock)
+        if self._delivering:
+            self._reactor.call_later(_DELIVERY_CHECK_SECONDS, self._check_deliveries)
+
+
+def unsent(sock: socket.socket) -> int:
+    """Bytes that were written to *sock* and that its peer has not acknowledged; 0 where the system does not tell."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    try:
+        (count,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), _SIOCOUTQ, bytes(4)))
+    except OSError:
+        return 0
+    return int(count)

@@ -1,0 +1,201 @@
+"""Opening a TCP connection to one of several addresses: non-blocking, happy eyeballs (RFC 8305), policy judged per address."""
+
+import errno
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from neosocksd_core.addresses import SocketAddress, pack_ip
+from neosocksd_core.errors import DialError
+from neosocksd_core.policy import Policy, unmap
+from neosocksd_core.reactor import WRITE, Reactor, Timer
+from neosocksd_core.requests import Reason
+from neosocksd_core.settings import Settings
+
+ATTEMPT_DELAY = 0.25
+"""Seconds after which the next address is tried beside the ones still pending (RFC 8305 section 5)."""
+
+_SOCK_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
+
+_REASONS = {
+    errno.ECONNREFUSED: Reason.CONNECTION_REFUSED,
+    errno.ENETUNREACH: Reason.NETWORK_UNREACHABLE,
+    errno.ENETDOWN: Reason.NETWORK_UNREACHABLE,
+    errno.EADDRNOTAVAIL: Reason.NETWORK_UNREACHABLE,
+    errno.EHOSTUNREACH: Reason.HOST_UNREACHABLE,
+    errno.EHOSTDOWN: Reason.HOST_UNREACHABLE,
+    errno.ETIMEDOUT: Reason.TIMED_OUT,
+}
+
+SocketOption = tuple[int, int, int | bytes]
+
+
+def outgoing_options(settings: Settings) -> tuple[SocketOption, ...]:
+    """The socket options that the settings ask for on every outgoing connection."""
+    options = list(stream_options(settings))
+    if settings.netdev:
+        options.append((socket.SOL_SOCKET, socket.SO_BINDTODEVICE, settings.netdev.encode()))
+    return tuple(options)
+
+
+def stream_options(settings: Settings) -> tuple[SocketOption, ...]:
+    """The socket options for connections in either direction; those of a listener pass to what it accepts."""
+    options: list[SocketOption] = []
+    if settings.tcp_nodelay:
+        options.append((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1))
+    if settings.tcp_keepalive:
+        options.append((socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1))
+    if settings.tcp_sndbuf:
+        options.append((socket.SOL_SOCKET, socket.SO_SNDBUF, settings.tcp_sndbuf))
+    if settings.tcp_rcvbuf:
+        options.append((socket.SOL_SOCKET, socket.SO_RCVBUF, settings.tcp_rcvbuf))
+    return tuple(options)
+
+
+def error_of(code: int, where: str) -> DialError:
+    """What an errno of a connection attempt means."""
+    return DialError(_REASONS.get(code, Reason.GENERAL_FAILURE), f"{where}: {os.strerror(code)}")
+
+
+class Connector:
+    """Tries addresses until one connects, and hands the socket over exactly once.
+
+    A connection attempt that is not done after :data:`ATTEMPT_DELAY` gets company by the next address; the first to stand wins,
+    the sockets of the others are closed.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_error",
+        "_finish",
+        "_options",
+        "_pending",
+        "_policy",
+        "_port",
+        "_reactor",
+        "_timer",
+        "_guarded",
+        "_judged",
+    )
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        options: Sequence[SocketOption],
+        policy: Policy,
+        judged: bool,
+        guarded: bool,
+        finish: Callable[["socket.socket | DialError", "SocketAddress | None"], None],
+    ) -> None:
+        """*judged*: the block list of *policy* counts; *guarded*: its guarded addresses count."""
+        self._reactor = reactor
+        self._options = options
+        self._policy = policy
+        self._judged = judged
+        self._guarded = guarded
+        self._finish = finish
+        self._port = 0
+        self._pending: deque[str] = deque()
+        self._attempts: dict[int, tuple[socket.socket, str]] = {}
+        self._timer: Timer | None = None
+        self._error = DialError(Reason.GENERAL_FAILURE, "no address to connect to")
+
+    def start(self, addresses: Sequence[str], port: int) -> None:
+        """Begin; *addresses* are numeric, in the order to try them."""
+        self._port = port
+        self._pending.extend(addresses)
+        self._try_next()
+
+    def cancel(self) -> None:
+        """Give up: nothing is handed over any more, and nothing stays open."""
+        self._pending.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for fd, (sock, _) in self._attempts.items():
+            self._reactor.unwatch(fd)
+            sock.close()
+        self._attempts.clear()
+
+    def _try_next(self) -> None:
+        """Start attempts until one is under way; report the last failure when there is nothing left."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._pending:
+            host = self._pending.popleft()
+            if self._attempt(host):
+                if self._pending and self._attempts:
+                    self._timer = self._reactor.call_later(ATTEMPT_DELAY, self._try_next)
+                return
+        if not self._attempts:
+            self._finish(self._error, None)
+
+    def _attempt(self, host: str) -> bool:
+        """Start one attempt; False where it failed at once."""
+        packed = pack_ip(host)
+        if packed is None:
+            self._error = DialError(Reason.GENERAL_FAILURE, f"not a numeric address: {host}")
+            return False
+        if self._judged and not self._policy.permits(packed):
+            self._error = DialError(Reason.NOT_ALLOWED, f"{host} is blocked")
+            return False
+        if self._guarded and self._policy.is_guarded(packed, self._port):
+            self._error = DialError(Reason.NOT_ALLOWED, f"{host}:{self._port} is this server's own")
+            return False
+        plain = unmap(packed)
+        if len(plain) == 4:
+            family, address = socket.AF_INET, (socket.inet_ntoa(plain), self._port)
+        else:
+            family, address = socket.AF_INET6, (host, self._port)
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM | _SOCK_NONBLOCK)
+        except OSError as error:
+            self._error = error_of(error.errno or 0, host)
+            return False
+        try:
+            if not _SOCK_NONBLOCK:
+                sock.setblocking(False)
+            for option in self._options:
+                sock.setsockopt(*option)
+            code = sock.connect_ex(address)
+        except OSError as error:
+            code = error.errno or 0
+        if code == 0:
+            return self._connected(sock, host)
+        if code != errno.EINPROGRESS:
+            sock.close()
+            self._error = error_of(code, str(host))
+            return False
+        fd = sock.fileno()
+        self._attempts[fd] = (sock, host)
+        self._reactor.watch(fd, WRITE, lambda events: self._on_writable(fd))
+        return True
+
+    def _on_writable(self, fd: int) -> None:
+        sock, host = self._attempts.pop(fd)
+        self._reactor.unwatch(fd)
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            sock.close()
+            self._error = error_of(code, host)
+        elif self._connected(sock, host):
+            return
+        self._try_next()
+
+    def _connected(self, sock: socket.socket, host: str) -> bool:
+        try:
+            bound = sock.getsockname()
+        except OSError as error:
+            sock.close()
+            self._error = error_of(error.errno or 0, host)
+            return False
+        if bound[1] == self._port and pack_ip(bound[0]) == unmap(pack_ip(host) or b""):
+            # A connection to a free ephemeral port of this machine can meet itself (RFC 9293 section 3.5, simultaneous open).
+            sock.close()
+            self._error = DialError(Reason.CONNECTION_REFUSED, f"{host}: connected to itself")
+            return False
+        self.cancel()
+        self._finish(sock, bound)
+        return True

@@ -1,0 +1,334 @@
+"""Chain dialling: a TCP connection to the first proxy, then a handshake with each hop towards the next.
+
+A dial is one attempt to reach one address over one chain, with one time limit. It runs in callbacks and finishes exactly once.
+"""
+
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import anyio
+
+from neosocksd_core.addresses import Address, SocketAddress, pack_ip
+from neosocksd_core.connect import Connector, SocketOption, error_of, outgoing_options
+from neosocksd_core.containment import contained
+from neosocksd_core.errors import DialError
+from neosocksd_core.filters import stack
+from neosocksd_core.policy import Policy
+from neosocksd_core.protocols import ClientHandshake, Dialer, Filter
+from neosocksd_core.reactor import READ, WRITE, DeadlineQueue, Reactor
+from neosocksd_core.requests import Forward, Reason, Upstream
+from neosocksd_core.resolver import Lookup, LookupResult, Names
+from neosocksd_core.settings import Settings
+from neosocksd_core.statistics import Counters
+
+MAX_HOPS = 64
+"""No chain is longer than this."""
+
+RECEIVE_SIZE = 16384
+
+Finish = Callable[[Upstream | DialError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who wants a dial, and so what is judged: a client's own wish is guarded, a router's different one is not, and what the
+    server dials for itself is not judged at all."""
+
+    guarded: bool
+    judged: bool
+
+
+CLIENT = Origin(guarded=True, judged=True)
+ROUTER = Origin(guarded=False, judged=True)
+SERVER = Origin(guarded=False, judged=False)
+
+
+class Dialling:
+    """What all dials of a server share; replaced as a whole by a reload."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        settings: Settings,
+        dialers: Mapping[str, Dialer],
+        names: Names,
+        policy: Policy,
+        counters: Counters,
+        report: Callable[[Exception, str], None],
+    ) -> None:
+        self.report = report
+        self.reactor = reactor
+        self.dialers = dialers
+        self.names = names
+        self.policy = policy
+        self.counters = counters
+        self.options: tuple[SocketOption, ...] = outgoing_options(settings)
+        self.deadlines: DeadlineQueue[Dial] = DeadlineQueue(
+            reactor, settings.dial_timeout, Dial.expire
+        )
+
+    def close(self) -> None:
+        """Forget the time limits; dials that are under way have been cancelled."""
+        self.deadlines.close()
+
+    async def dial(self, forward: Forward, origin: Origin) -> Upstream:
+        """Dial, for code that can wait.
+
+        :raises DialError: when it fails or takes too long.
+        """
+        outcome: list[Upstream | DialError] = []
+        done = anyio.Event()
+
+        def finish(result: Upstream | DialError) -> None:
+            outcome.append(result)
+            done.set()
+
+        dial = Dial(self, forward, origin, finish)
+        dial.start()
+        try:
+            await done.wait()
+        except BaseException:
+            dial.cancel()
+            for result in outcome:
+                if isinstance(result, Upstream):
+                    result.close()
+            raise
+        if isinstance(outcome[0], DialError):
+            raise outcome[0]
+        return outcome[0]
+
+
+class Dial:
+    """One attempt: look up, connect, then one handshake a hop."""
+
+    __slots__ = (
+        "_connector", "_early_data", "_filters", "_finish", "_forward", "_handshake", "_hop", "_lookup", "_origin", "_outgoing",
+        "_shared", "_socket", "_bound", "_started",
+    )  # fmt: skip
+
+    def __init__(self, shared: Dialling, forward: Forward, origin: Origin, finish: Finish) -> None:
+        self._shared = shared
+        self._forward = forward
+        self._origin = origin
+        self._finish: Finish | None = finish
+        self._lookup: Lookup | None = None
+        self._connector: Connector | None = None
+        self._socket: socket.socket | None = None
+        self._bound: SocketAddress | None = None
+        self._hop = 0
+        self._handshake: ClientHandshake | None = None
+        self._filters: list[Filter] = []
+        self._outgoing = b""
+        self._early_data = b""
+        self._started = 0.0
+
+    def start(self) -> None:
+        """Begin. *finish* may be called before this returns."""
+        shared = self._shared
+        target, chain = self._forward.address, self._forward.chain
+        self._started = time.monotonic()
+        if target.port == 0:
+            self._fail(DialError(Reason.CONNECTION_REFUSED, f"{target}: no port"))
+            return
+        if len(chain) > MAX_HOPS:
+            self._fail(DialError(Reason.GENERAL_FAILURE, f"a chain of {len(chain)} hops"))
+            return
+        if chain and self._origin.judged and not shared.policy.permits_literal(target):
+            self._fail(DialError(Reason.NOT_ALLOWED, f"{target} is blocked"))
+            return
+        shared.deadlines.add(self)
+        first = chain[0].address if chain else target
+        if pack_ip(first.host) is not None:
+            self._connect((first.host,))
+            return
+        known = shared.names.cached(first.host)
+        if known is not None:
+            self._connect(known)
+        else:
+            self._lookup = shared.names.look_up(first.host, self._on_resolved)
+
+    def cancel(self) -> None:
+        """Give up without a word; whatever is open is closed."""
+        self._finish = None
+        self._release()
+
+    def expire(self) -> None:
+        """The time limit has passed."""
+        self._fail(DialError(Reason.TIMED_OUT, f"{self._forward}: timed out"))
+
+    def crash(self, error: Exception) -> None:
+        """A dialer raised what it should not."""
+        self._shared.report(error, f"dialer of {self._forward}")
+        self._fail(DialError(Reason.GENERAL_FAILURE, f"{self._forward}: internal error"))
+
+    def _on_resolved(self, result: LookupResult) -> None:
+        self._lookup = None
+        if isinstance(result, DialError):
+            self._fail(result)
+        else:
+            self._connect(result)
+
+    def _connect(self, addresses: tuple[str, ...]) -> None:
+        shared = self._shared
+        chain = self._forward.chain
+        # A chain's proxies are the operator's choice: the block list is about targets.
+        judged = self._origin.judged and not chain
+        self._connector = Connector(
+            shared.reactor,
+            shared.options,
+            shared.policy,
+            judged,
+            self._origin.guarded,
+            self._on_connected,
+        )
+        self._connector.start(
+            addresses, (chain[0].address if chain else self._forward.address).port
+        )
+
+    @contained
+    def _on_connected(self, result: socket.socket | DialError, bound: SocketAddress | None) -> None:
+        self._connector = None
+        if isinstance(result, DialError):
+            self._fail(result)
+            return
+        self._socket = result
+        self._bound = bound
+        if self._forward.chain:
+            self._shared.reactor.watch(result.fileno(), READ, self._on_hop)
+            self._next_hop()
+        else:
+            self._succeed()
+
+    def _next_hop(self) -> None:
+        """Begin the handshake with the hop that the connection now ends at, or be done."""
+        chain = self._forward.chain
+        while self._hop < len(chain):
+            hop = chain[self._hop]
+            last = self._hop + 1 == len(chain)
+            onwards: Address = self._forward.address if last else chain[self._hop + 1].address
+            try:
+                self._handshake = self._shared.dialers[hop.scheme].handshake(hop, onwards)
+            except DialError as error:
+                self._fail(DialError(error.reason, f"{hop}: {error}"))
+                return
+            self._send(self._handshake.data_to_send())
+            early, self._early_data = self._early_data, b""
+            if self._finish is None or not self._advance(early):
+                return
+        self._succeed()
+
+    def _advance(self, data: bytes) -> bool:
+        """Feed the present hop's handshake; True once it is done and the next is due."""
+        handshake = self._handshake
+        assert handshake is not None
+        try:
+            if data:
+                handshake.receive_data(data)
+        except DialError as error:
+            self._fail(DialError(error.reason, f"{self._forward.chain[self._hop]}: {error}"))
+            return False
+        self._send(handshake.data_to_send())
+        if not handshake.done or self._finish is None:
+            return False
+        self._early_data = handshake.trailing_data()
+        if handshake.filter is not None:
+            self._filters.insert(0, handshake.filter)
+        self._handshake = None
+        self._hop += 1
+        return True
+
+    @contained
+    def _on_hop(self, events: int) -> None:
+        sock = self._socket
+        assert sock is not None
+        if events & WRITE:
+            self._flush()
+            if not events & ~WRITE:
+                return
+        try:
+            data = sock.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(error_of(error.errno or 0, str(self._forward.chain[self._hop])))
+            return
+        if not data:
+            hop = self._forward.chain[self._hop]
+            self._fail(DialError(Reason.GENERAL_FAILURE, f"{hop}: closed the connection"))
+            return
+        if self._advance(self._decode(data)):
+            self._next_hop()
+
+    def _decode(self, data: bytes) -> bytes:
+        for inner in reversed(self._filters):
+            inner.from_upstream(data)
+            data = inner.to_client()
+        if self._filters:
+            self._send(b"")
+        return data
+
+    def _send(self, data: bytes) -> None:
+        for inner in self._filters:
+            if data:
+                inner.from_client(data)
+            data = inner.to_upstream()
+        if data:
+            self._outgoing += data
+            self._flush()
+
+    def _flush(self) -> None:
+        sock = self._socket
+        if sock is None:
+            return
+        try:
+            sent = sock.send(self._outgoing)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._fail(error_of(error.errno or 0, str(self._forward.chain[self._hop])))
+            return
+        self._outgoing = self._outgoing[sent:]
+        self._shared.reactor.change(sock.fileno(), READ | WRITE if self._outgoing else READ)
+
+    def _succeed(self) -> None:
+        sock, finish = self._socket, self._finish
+        assert sock is not None and self._bound is not None
+        if self._forward.chain:
+            self._shared.reactor.unwatch(sock.fileno())
+        self._socket = self._finish = None
+        self._release()
+        self._shared.counters.connect_latency.append(time.monotonic() - self._started)
+        upstream = Upstream(
+            sock,
+            self._forward.address,
+            self._forward.chain,
+            self._bound,
+            self._early_data,
+            stack(self._filters) if self._filters else None,
+        )
+        if finish is None:
+            upstream.close()
+        else:
+            finish(upstream)
+
+    def _fail(self, error: DialError) -> None:
+        finish, self._finish = self._finish, None
+        self._release()
+        if finish is not None:
+            finish(error)
+
+    def _release(self) -> None:
+        self._shared.deadlines.discard(self)
+        if self._lookup is not None:
+            self._lookup.cancel()
+            self._lookup = None
+        if self._connector is not None:
+            self._connector.cancel()
+            self._connector = None
+        if self._socket is not None:
+            self._shared.reactor.unwatch(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+        self._handshake = None

@@ -1,0 +1,33 @@
+"""Control calls without a transport: what a plugin offers and a service such as the REST API publishes."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRequest:
+    """One call. ``body`` is decoded (no content coding left); ``headers`` have lower-case names."""
+
+    method: str
+    query: Mapping[str, str] = field(default_factory=dict[str, str])
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointResponse:
+    """The answer to one call; ``status`` is an HTTP status code."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A control call under ``path``. What ``handle`` raises is answered as an internal error, and logged."""
+
+    path: str
+    methods: frozenset[str]
+    handle: Callable[[EndpointRequest], Awaitable[EndpointResponse]]
+    summary: str = ""

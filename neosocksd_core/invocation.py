@@ -1,0 +1,127 @@
+"""One run of the command: from arguments, environment and configuration file to plugins and settings."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from neosocksd_core import configuration, flags
+from neosocksd_core.files import read_configuration
+from neosocksd_core.plugins import Plugins
+from neosocksd_core.selection import Selection, environment_selection, override, select, selection
+from neosocksd_core.settings import Settings
+
+COMMANDS = ("plugins", "schema", "check", "completion")
+"""The core's own subcommands."""
+
+_NO_FILE = ("-h", "--help", "--version")
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The settings in force, and warnings about how they came to be."""
+
+    settings: Settings
+    warnings: tuple[str, ...]
+
+
+class Invocation:
+    """What the command was called with. After the construction the plugins are chosen, and ``arguments`` and ``rest`` known.
+
+    :raises ConfigurationError: for a configuration file that cannot be read.
+    :raises PluginError: for a plugin that is unknown, or cannot be loaded.
+    """
+
+    def __init__(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+        self._argv = argv
+        self._environ = environ
+        self._values: Mapping[str, Any] = {}
+        self.plugins = Plugins()
+        self._parse()
+        self._choose_plugins()
+
+    @cached_property
+    def path(self) -> Path | None:
+        """The configuration file."""
+        name = self.arguments.config or self._environ.get("NEOSOCKSD_CONFIG")
+        return Path(name) if name else None
+
+    def configure(self) -> Configuration:
+        """Merge and validate: the file, over it the environment, over it the flags.
+
+        :raises ConfigurationError: naming what is wrong.
+        """
+        environment, unknown = configuration.environment_layer(self.plugins.schema, self._environ)
+        given, twice = flags.layer_of_flags(self.arguments.given)
+        layers = (self._file_layer(self._values), environment, given)
+        for layer in layers:
+            configuration.want_configured(self.plugins, layer)
+        settings = configuration.merge(self.plugins, layers)
+        return Configuration(settings, (*unknown, *twice, *configuration.warnings_about(settings)))
+
+    def reread(self) -> Configuration:
+        """As :meth:`configure`, with the file as it is now. The plugins stay those of the start.
+
+        :raises ConfigurationError: naming what is wrong.
+        """
+        self._values = self._read()
+        return self.configure()
+
+    def _parse(self) -> None:
+        """Take the flags out of the arguments, wherever they stand; what is left is the subcommand and its own."""
+        parser = flags.new_parser(add_help=False)
+        add_common_flags(parser, self.plugins)
+        self.arguments = flags.Arguments()
+        _, self.rest = parser.parse_known_args(self._separated(), self.arguments)
+
+    def _separated(self) -> list[str]:
+        """The arguments, where a flag whose value may be left out takes no subcommand for it: ``--http= check``."""
+        bare = {
+            f for s in self.plugins.schema.settings if s.option.bare is not None for f in s.flags
+        }
+        pairs = list(zip(self._argv, [*self._argv[1:], ""], strict=True))
+        if not any(word in bare and not following.startswith("-") for word, following in pairs):
+            return list(self._argv)
+        commands = flags.new_parser().add_subparsers()
+        self.plugins.register_commands(commands)
+        names = {*COMMANDS, *commands.choices}
+        return [f"{word}=" if word in bare and after in names else word for word, after in pairs]
+
+    def _choose_plugins(self) -> None:
+        named = Selection(tuple(self.arguments.plugin), tuple(self.arguments.no_plugin))
+        named = override(environment_selection(self._environ), named)
+        before = self.plugins.schema
+        if not any(word in _NO_FILE for word in self.rest):
+            if self.path is not None and self.path.suffix != ".toml":
+                select(self.plugins, named)  # one of them may know the format
+            self._values = self._read()
+        file = selection(self._values, str(self.path), self.path and self.path.parent)
+        select(self.plugins, override(file, named))
+        if self.plugins.schema is not before:
+            self._parse()
+
+    def _read(self) -> Mapping[str, Any]:
+        return {} if self.path is None else read_configuration(self.path, self.plugins)
+
+    def _file_layer(self, values: Mapping[str, Any]) -> configuration.Layer:
+        return configuration.layer_of(self.plugins, values, str(self.path))
+
+
+def add_common_flags(parser: argparse.ArgumentParser, plugins: Plugins) -> None:
+    """Add the flags of the command itself and those of the settings."""
+    group = parser.add_argument_group("configuration")
+    group.add_argument(
+        "-c", "--config", metavar="FILE", help="read the configuration from this file"
+    )
+    group.add_argument(
+        "--plugin",
+        action="append",
+        metavar="NAME",
+        help="enable an installed plugin, or load one from a file (./NAME.py); may be repeated",
+    )
+    group.add_argument(
+        "--no-plugin", action="append", metavar="NAME", help="leave a plugin out; may be repeated"
+    )
+    flags.add_flags(parser, plugins.schema)

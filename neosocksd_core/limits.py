@@ -1,0 +1,45 @@
+"""Who may connect: session limits, and the start-up limits that keep a flood of half-open connections from everybody else."""
+
+import random
+from collections import Counter
+
+from neosocksd_core.sessions import SessionTable
+from neosocksd_core.settings import Settings
+
+
+class Admission:
+    """Decides whether a connection that was just accepted is served. It reads the session table, and counts clients itself."""
+
+    def __init__(self, settings: Settings, table: SessionTable) -> None:
+        self._table = table
+        self._clients: Counter[str] = Counter()
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Take over the limits of *settings*; connections that stand are not touched."""
+        self._max_sessions = settings.max_sessions
+        self._max_per_client = settings.max_sessions_per_client
+        self._start = settings.startup_limit_start
+        self._rate = settings.startup_limit_rate / 100
+        self._full = settings.startup_limit_full
+
+    def admit(self, host: str) -> bool:
+        """Whether a connection from *host* is to be served; if so, :meth:`leave` is called at its end."""
+        if self._max_sessions and len(self._table) >= self._max_sessions:
+            return False
+        if self._max_per_client and self._clients[host] >= self._max_per_client:
+            return False
+        halfopen = self._table.num_halfopen
+        if self._full and halfopen >= self._full:
+            return False
+        if self._start and halfopen >= self._start and random.random() < self._rate:
+            return False
+        self._clients[host] += 1
+        return True
+
+    def leave(self, host: str) -> None:
+        """A served connection from *host* has ended."""
+        if self._clients[host] <= 1:
+            del self._clients[host]
+        else:
+            self._clients[host] -= 1

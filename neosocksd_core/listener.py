@@ -1,0 +1,128 @@
+"""Listeners: sockets bound before any event loop runs, and the loop that accepts from them.
+
+Accepting survives everything: a connection that vanished again is passed over, and where descriptors or memory have run
+out, accepting pauses and the connections that stand go on.
+"""
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from neosocksd_core.addresses import Address, SocketAddress
+from neosocksd_core.connect import stream_options
+from neosocksd_core.errors import ListenError
+from neosocksd_core.reactor import READ, Reactor, Timer
+from neosocksd_core.settings import Settings
+
+BACKLOG = 4096
+ACCEPTS_A_WAKE = 64
+PAUSE_SECONDS = 1.0
+"""How long accepting rests when a resource has run out."""
+FASTOPEN_QUEUE = 256
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_MAPPED = "::ffff:"
+
+OnAccept = Callable[[socket.socket, SocketAddress], None]
+
+
+def bind(address: Address, settings: Settings) -> list[socket.socket]:
+    """Open listening sockets at *address*: one, or two where an empty host means all addresses of both families.
+
+    :raises ListenError: one line that names the address and the cause; nothing is left open.
+    """
+    if not address.host:
+        first = _bind_one("0.0.0.0", address.port, settings, v6only=True)
+        port = first.getsockname()[1]
+        try:
+            return [first, _bind_one("::", port, settings, v6only=True)]
+        except ListenError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EAFNOSUPPORT:
+                return [first]
+            first.close()
+            raise
+    return [_bind_one(address.host, address.port, settings, v6only=False)]
+
+
+def _bind_one(host: str, port: int, settings: Settings, v6only: bool) -> socket.socket:
+    where = Address(host, port)
+    sock = None
+    try:
+        found = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+        )
+        family, kind, protocol, _, sockaddr = found[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if settings.reuseport:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
+        for option in stream_options(settings):
+            sock.setsockopt(*option)
+        sock.bind(sockaddr)
+        if settings.tcp_fastopen and hasattr(socket, "TCP_FASTOPEN"):
+            # Not having Fast Open is no reason not to listen.
+            with suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, FASTOPEN_QUEUE)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        if sock is not None:
+            sock.close()
+        cause = error.strerror or str(error)
+        raise ListenError(f"cannot listen on {where}: {cause}") from error
+    return sock
+
+
+class Listener:
+    """Accepts from one socket until it is closed."""
+
+    def __init__(
+        self, reactor: Reactor, sock: socket.socket, on_accept: OnAccept, log: logging.Logger
+    ) -> None:
+        self._reactor = reactor
+        self._socket = sock
+        self.on_accept = on_accept
+        """Gets each accepted connection; may be replaced at any time."""
+        self._log = log
+        self._pause: Timer | None = None
+        reactor.watch(sock.fileno(), READ, self._on_readable)
+
+    def close(self) -> None:
+        """Stop accepting, and close the socket."""
+        if self._pause is not None:
+            self._pause.cancel()
+        self._reactor.unwatch(self._socket.fileno())
+        self._socket.close()
+
+    def _on_readable(self, events: int) -> None:
+        accept, on_accept = self._socket.accept, self.on_accept
+        for _ in range(ACCEPTS_A_WAKE):
+            try:
+                sock, client = accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._rest(error)
+                    return
+                # The connection was gone before it was taken, or a firewall refused it (accept(2)): on to the next.
+                self._log.debug("accept: %s", os.strerror(error.errno or 0))
+                continue
+            sock.setblocking(False)
+            if client[0].startswith(_MAPPED):
+                client = (client[0].removeprefix(_MAPPED), client[1])
+            on_accept(sock, client)
+
+    def _rest(self, error: OSError) -> None:
+        self._log.error("cannot accept: %s; trying again in %g s", error.strerror, PAUSE_SECONDS)
+        self._reactor.change(self._socket.fileno(), 0)
+        self._pause = self._reactor.call_later(PAUSE_SECONDS, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._reactor.change(self._socket.fileno(), READ)

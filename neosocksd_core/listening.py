@@ -1,0 +1,106 @@
+"""Which frontend listens where: the plan that the settings and the frontends make together, and the sockets it is bound to."""
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from neosocksd_core.addresses import SocketAddress, parse_listen_address
+from neosocksd_core.errors import ConfigurationError, ListenError
+from neosocksd_core.listener import bind
+from neosocksd_core.protocols import Claim, Frontend
+from neosocksd_core.settings import Settings
+from neosocksd_core.shared_port import SharedPort
+
+DEFAULT_LISTEN = "127.0.0.1:1080"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An address as it is written in the settings, and who serves the clients that come there."""
+
+    address: str
+    frontend: Frontend
+
+
+def plan(settings: Settings, frontends: Sequence[Frontend]) -> list[Place]:
+    """Who listens where.
+
+    :raises ConfigurationError: where two frontends want the core's listeners, none does, or an address stands twice.
+    """
+    places = [Place(address, f) for f in frontends for address in f.listen]
+    if settings.shared_listen:
+        shared = SharedPort(frontends)
+        places += [Place(address, shared) for address in settings.shared_listen]
+    if settings.listen or not places:
+        claimant = _claimant(frontends)
+        places = [Place(a, claimant) for a in settings.listen or (DEFAULT_LISTEN,)] + places
+    seen: dict[str, Place] = {}
+    for place in places:
+        other = seen.setdefault(place.address, place)
+        if other is not place and not place.address.endswith(":0"):
+            raise ConfigurationError(
+                f"listen: {place.address} is wanted by {other.frontend.name!r} and {place.frontend.name!r}"
+            )
+    return places
+
+
+def _claimant(frontends: Sequence[Frontend]) -> Frontend:
+    for claim in (Claim.EXPLICIT, Claim.DEFAULT):
+        found = [f for f in frontends if f.claim is claim]
+        if len(found) > 1:
+            names = " and ".join(repr(f.name) for f in found)
+            raise ConfigurationError(f"listen: {names} both want it")
+        if found:
+            return found[0]
+    raise ConfigurationError("listen: no plugin serves it (is socks5 disabled?)")
+
+
+class BoundSockets:
+    """The listening sockets of a server, by the place that each was bound for.
+
+    A place keeps its sockets over a reload even where another frontend serves it from then on; only places on a port
+    of the system's choice (``:0``) are told apart by their frontend.
+    """
+
+    def __init__(self) -> None:
+        self._sockets: dict[str, list[socket.socket]] = {}
+
+    def rebind(self, places: Sequence[Place], settings: Settings) -> None:
+        """Bind what is new in *places*; what is no longer there can then be taken by :meth:`release`.
+
+        :raises ListenError: naming the address; what had been newly bound is closed again.
+        """
+        fresh: dict[str, list[socket.socket]] = {}
+        try:
+            for place in places:
+                if _key(place) not in self._sockets:
+                    fresh[_key(place)] = bind(parse_listen_address(place.address), settings)
+        except ListenError:
+            for sockets in fresh.values():
+                for sock in sockets:
+                    sock.close()
+            raise
+        self._sockets.update(fresh)
+
+    def release(self, places: Sequence[Place]) -> list[socket.socket]:
+        """Forget the sockets that *places* no longer names, and return them, still open."""
+        kept = {_key(place) for place in places}
+        gone = [key for key in self._sockets if key not in kept]
+        return [sock for key in gone for sock in self._sockets.pop(key)]
+
+    def at(self, place: Place) -> Sequence[socket.socket]:
+        """The sockets of one place."""
+        return self._sockets.get(_key(place), ())
+
+    def addresses(self) -> list[SocketAddress]:
+        """Where they are bound."""
+        return [sock.getsockname() for sockets in self._sockets.values() for sock in sockets]
+
+    def close(self) -> None:
+        for sock in self.release(()):
+            sock.close()
+
+
+def _key(place: Place) -> str:
+    is_any_port = place.address.endswith(":0")
+    return f"{place.address} {place.frontend.name}" if is_any_port else place.address

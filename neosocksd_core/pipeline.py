@@ -1,0 +1,167 @@
+"""What all sessions of a server share, and the bookkeeping when one opens and ends."""
+
+import logging
+import socket
+from collections.abc import Sequence
+
+import anyio
+
+from neosocksd_core.addresses import Chain, SocketAddress
+from neosocksd_core.closing import Closer
+from neosocksd_core.dial import Dialling
+from neosocksd_core.limits import Admission
+from neosocksd_core.log import escape
+from neosocksd_core.protocols import Authenticator, Frontend, Handshake, Observer, Router
+from neosocksd_core.reactor import DeadlineQueue, Reactor
+from neosocksd_core.relay import Movers
+from neosocksd_core.session import Session
+from neosocksd_core.sessions import SessionTable
+from neosocksd_core.settings import Settings
+from neosocksd_core.statistics import Counters, Statistics
+
+
+class Pipeline:
+    """The stages that a session passes through, composed by the server."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        settings: Settings,
+        log: logging.Logger,
+        counters: Counters,
+        dialling: Dialling,
+        chain: Chain,
+        router: Router | None,
+        authenticator: Authenticator | None,
+        observers: Sequence[Observer],
+    ) -> None:
+        self.reactor = reactor
+        self.log = log
+        self.counters = counters
+        self.dialling = dialling
+        self.chain = chain
+        self.router = router
+        self.authenticator = authenticator
+        self.observers = tuple(observers)
+        self.table = SessionTable()
+        self.admission = Admission(settings, self.table)
+        self.closer = Closer(reactor)
+        self.movers = Movers(reactor, self.closer, settings.pipe)
+        self._empty: anyio.Event | None = None
+        self.halfopen: DeadlineQueue[Session] = DeadlineQueue(
+            reactor, settings.timeout, Session.expire
+        )
+
+    def configure(self, settings: Settings, dialling: Dialling, chain: Chain) -> None:
+        """Take over new settings for what begins from now on."""
+        self.dialling = dialling
+        self.chain = chain
+        self.admission.configure(settings)
+        self.halfopen.limit = settings.timeout
+
+    def serve(self, sock: socket.socket, client: SocketAddress, frontend: Frontend) -> None:
+        """Begin a session with a connection that was just accepted, if there is room for it."""
+        self.counters.num_accept += 1
+        if not self.admission.admit(client[0]):
+            sock.close()
+            return
+        self.counters.num_serve += 1
+        Session(self, sock, client, frontend).start()
+
+    def serve_next(
+        self, sock: socket.socket, client: SocketAddress, frontend: Frontend, handshake: Handshake
+    ) -> None:
+        """Begin a session for the next request on a connection whose last one is done."""
+        if not self.admission.admit(client[0]):
+            sock.close()
+            return
+        Session(self, sock, client, frontend, handshake).start()
+
+    def opened(self, session: Session) -> None:
+        """*session* has been granted and begins to relay."""
+        self.halfopen.discard(session)
+        counters, table = self.counters, self.table
+        counters.num_success += 1
+        table.num_relaying += 1
+        if table.num_relaying > counters.num_sessions_peak:
+            counters.num_sessions_peak = table.num_relaying
+        for observer in self.observers:
+            try:
+                observer.session_opened(session.info())
+            except Exception as error:
+                self.report(error, "observer")
+
+    def closed(self, session: Session) -> None:
+        """*session* has ended, granted or not."""
+        self.halfopen.discard(session)
+        self.table.remove(session.id)
+        if self._empty is not None and not len(self.table):
+            self._empty.set()
+        self.admission.leave(session.client[0])
+        if session.granted:
+            self.table.num_relaying -= 1
+            up, down = session.counts()
+            self.counters.byt_up += up
+            self.counters.byt_down += down
+        if self.log.isEnabledFor(logging.INFO):
+            self._log_session(session)
+        for observer in self.observers:
+            try:
+                observer.session_closed(session.info())
+            except Exception as error:
+                self.report(error, "observer")
+
+    def report(self, error: Exception, where: str) -> None:
+        """Log what a plugin or an embedder's object raised; the server goes on."""
+        self.counters.lasterror = f"{where}: {error}"
+        trace = self.log.isEnabledFor(logging.DEBUG)
+        kind, text = type(error).__name__, escape(str(error))
+        self.log.error("%s raised %s: %s", where, kind, text, exc_info=error if trace else None)
+
+    def statistics(self) -> Statistics:
+        """A snapshot of the counters."""
+        counts = [session.counts() for session in self.table]
+        live_up, live_down = sum(up for up, _ in counts), sum(down for _, down in counts)
+        return self.counters.snapshot(
+            self.table.num_halfopen, self.table.num_relaying, live_up, live_down
+        )
+
+    def close_idle(self) -> None:
+        """Close the connections that wait for a next request."""
+        for session in self.table:
+            session.close_if_idle()
+
+    async def wait_empty(self) -> None:
+        """Wait until the last session has ended."""
+        if len(self.table):
+            self._empty = anyio.Event()
+            await self._empty.wait()
+
+    def close(self) -> None:
+        """Reset every session and close what is left."""
+        self.halfopen.close()
+        for session in self.table:
+            session.abort("stopped")
+        self.closer.close()
+        self.movers.close()
+        self.dialling.close()
+
+    def _log_session(self, session: Session) -> None:
+        info = session.info()
+        target = str(info.target) if info.target else "-"
+        via = f" via {', '.join(map(str, info.chain))}" if info.chain else ""
+        user = f" user={info.user}" if info.user else ""
+        self.log.info(
+            "session %d: %s %s:%d%s -> %s%s: %s, up %d bytes, down %d bytes, %.3f s",
+            info.id,
+            info.protocol or info.frontend,
+            info.client[0],
+            info.client[1],
+            user,
+            escape(target),
+            via,
+            info.outcome,
+            info.bytes_up,
+            info.bytes_down,
+            info.age,
+        )

@@ -1,0 +1,242 @@
+"""The plugins of one server, with one typed method for each hook.
+
+Each method checks what the hooks answer: a thing of the wrong shape, or one that another plugin has claimed already, is an
+error that names the plugins.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
+
+from neosocksd_core.addresses import SocketAddress
+from neosocksd_core.discovery import one_line
+from neosocksd_core.endpoints import Endpoint
+from neosocksd_core.errors import PluginError
+from neosocksd_core.hookspecs import ServerContext
+from neosocksd_core.protocols import Authenticator, Dialer, Frontend, Observer, Resolver, Router
+from neosocksd_core.registry import PluginInfo, Registry
+from neosocksd_core.schema import Schema
+from neosocksd_core.services import Service
+from neosocksd_core.settings import Section
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+__all__ = ["PluginInfo", "Plugins"]
+
+_FRONTEND = ("name", "listen", "claim", "first_bytes", "handshake")
+
+
+class Plugins(Registry):
+    """The plugins of one server. Two of these share nothing, but what a plugin keeps in its module."""
+
+    _schema: Schema | None = None
+
+    # Before the settings are complete: all known plugins are asked, so that a setting can enable its plugin.
+
+    @property
+    def schema(self) -> Schema:
+        """All settings of the core and of the known plugins, enabled or not.
+
+        :raises PluginError: if their names, flags or variables collide.
+        """
+        if self._schema is None or set(self._schema.known) != set(self._origins):
+            models: dict[str, type[Section]] = {}
+            for name, answer in self.call("config_model", known=True):
+                model = answer
+                if not (isinstance(model, type) and issubclass(model, Section)):
+                    raise _wrong(name, "config_model", answer, "a Section subclass")
+                models[name] = model
+            order = [name for name in self._origins if name in models]
+            self._schema = Schema({name: models[name] for name in order}, frozenset(self._origins))
+        return self._schema
+
+    def load_config(self, path: Path) -> Mapping[str, Any] | None:
+        """What the first plugin that knows the format of a configuration file reads from it. That enables the plugin."""
+        for name, values in self.call("load_config", known=True, path=path):
+            _require(isinstance(values, Mapping), name, "load_config", values, "a mapping")
+            self.want(name)
+            return cast("Mapping[str, Any]", values)
+        return None
+
+    def register_commands(self, commands: "Commands") -> None:
+        """Let the plugins add their subcommands."""
+        for _ in self.call("register_commands", known=True, commands=commands):
+            pass
+
+    def provides(self, server: ServerContext) -> dict[str, list[str]]:
+        """The frontends and URI schemes of each enabled plugin, as a person would call them."""
+        found: dict[str, list[str]] = {}
+        for name, item in self._items("register_frontends", server):
+            found.setdefault(name, []).append(f"frontend {cast('Frontend', item).name}")
+        for name, result in self.call("register_dialers", server=server):
+            schemes = cast("Mapping[str, Dialer]", result)
+            found.setdefault(name, []).extend(f"{scheme}://" for scheme in schemes)
+        return found
+
+    # While a server is put together.
+
+    def dialers(self, server: ServerContext) -> dict[str, Dialer]:
+        """The outbound schemes, in lower case."""
+        dialers: dict[str, Dialer] = {}
+        owners: dict[str, str] = {}
+        for name, result in self.call("register_dialers", server=server):
+            _require(isinstance(result, Mapping), name, "register_dialers", result, "a mapping")
+            for scheme, dialer in cast("Mapping[str, Dialer]", result).items():
+                _require_attributes(name, "register_dialers", dialer, "default_port", "handshake")
+                _claim(owners, "URI scheme", scheme.lower(), name)
+                dialers[scheme.lower()] = dialer
+        return dialers
+
+    def frontends(self, server: ServerContext) -> list[Frontend]:
+        """The protocols that clients may speak."""
+        frontends: list[Frontend] = []
+        owners: dict[str, str] = {}
+        for name, item in self._items("register_frontends", server):
+            _require_attributes(name, "register_frontends", item, *_FRONTEND)
+            frontends.append(cast("Frontend", item))
+            _claim(owners, "frontend", frontends[-1].name, name)
+        return frontends
+
+    def create_resolver(self, server: ServerContext) -> Resolver | None:
+        """What looks names up; None leaves that to the system."""
+        return cast("Resolver | None", self._first("create_resolver", server, "resolve"))
+
+    def create_authenticator(self, server: ServerContext) -> Authenticator | None:
+        """What judges credentials by themselves, if any plugin does."""
+        found = self._first("create_authenticator", server, "authenticate")
+        return cast("Authenticator | None", found)
+
+    def create_router(self, server: ServerContext) -> Router | None:
+        """What decides where requests go; None is straight to the target."""
+        return cast("Router | None", self._first("create_router", server, "route"))
+
+    def observers(self, server: ServerContext) -> tuple[Observer, ...]:
+        """Who is told of sessions."""
+        found: list[Observer] = []
+        for name, item in self._items("register_observers", server):
+            _require_attributes(
+                name, "register_observers", item, "session_opened", "session_closed"
+            )
+            found.append(cast("Observer", item))
+        return tuple(found)
+
+    def endpoints(self, server: ServerContext) -> dict[str, Endpoint]:
+        """The control calls, by path."""
+        endpoints: dict[str, Endpoint] = {}
+        owners: dict[str, str] = {}
+        for name, item in self._items("register_endpoints", server):
+            if not isinstance(item, Endpoint):
+                raise _wrong(name, "register_endpoints", item, "an Endpoint")
+            _claim(owners, "endpoint", item.path, name)
+            endpoints[item.path] = item
+        return endpoints
+
+    def services(self, server: ServerContext) -> list[Service]:
+        """The long-running work."""
+        found: list[Service] = []
+        for name, item in self._items("register_services", server):
+            if not isinstance(item, Service):
+                raise _wrong(name, "register_services", item, "a Service")
+            found.append(item)
+        return found
+
+    def guarded_addresses(self, server: ServerContext) -> list[SocketAddress]:
+        """What no client may reach through the proxy."""
+        found: list[SocketAddress] = []
+        for name, item in self._items("register_guarded_addresses", server):
+            if not _is_socket_address(item):
+                raise _wrong(name, "register_guarded_addresses", item, "a socket address")
+            found.append(item)
+        return found
+
+    # While a server runs: what a hook raises is logged, and the other plugins are asked all the same.
+
+    def reload(self, server: ServerContext) -> None:
+        """Tell the plugins that the settings have been replaced."""
+        for name, result in self.observe("reload", server=server):
+            _log_failure(server, name, "reload", result)
+
+    def report_stats(self, server: ServerContext, interval: float, query: str) -> list[str]:
+        """The plugins' texts for the statistics page."""
+        return self._texts("report_stats", server, interval=interval, query=query)
+
+    def report_metrics(self, server: ServerContext) -> list[str]:
+        """The plugins' metrics."""
+        return self._texts("report_metrics", server)
+
+    def check_health(self, server: ServerContext) -> list[str]:
+        """A line for each thing that is wrong; that a check fails is one."""
+        found: list[str] = []
+        for name, result in self.observe("check_health", server=server):
+            if not isinstance(result, str):
+                _log_failure(server, name, "check_health", result)
+                result = f"the health check of plugin {name!r} failed"
+            found.append(result)
+        return found
+
+    def _items(self, hook: str, server: ServerContext) -> Iterator[tuple[str, object]]:
+        for name, result in self.call(hook, server=server):
+            items = result
+            if not isinstance(items, Sequence) or isinstance(items, str | bytes):
+                raise _wrong(name, hook, result, "a list")
+            for item in cast("Sequence[object]", items):
+                yield name, item
+
+    def _first(self, hook: str, server: ServerContext, method: str) -> object | None:
+        for name, result in self.call(hook, server=server):
+            _require_attributes(name, hook, result, method)
+            return result
+        return None
+
+    def _texts(self, hook: str, server: ServerContext, **arguments: object) -> list[str]:
+        found: list[str] = []
+        for name, result in self.observe(hook, server=server, **arguments):
+            if isinstance(result, str):
+                found.append(result)
+            else:
+                _log_failure(server, name, hook, result)
+        return found
+
+
+def _wrong(name: str, hook: str, value: object, wanted: str) -> PluginError:
+    return PluginError(f"plugin {name!r}: {hook} gave {type(value).__name__}, expected {wanted}")
+
+
+def _require(good: bool, name: str, hook: str, value: object, wanted: str) -> None:
+    if not good:
+        raise _wrong(name, hook, value, wanted)
+
+
+def _require_attributes(name: str, hook: str, value: object, *attributes: str) -> None:
+    missing = [attribute for attribute in attributes if not hasattr(value, attribute)]
+    if missing:
+        raise PluginError(
+            f"plugin {name!r}: {hook} gave {type(value).__name__}, which lacks {', '.join(missing)}"
+        )
+
+
+def _is_socket_address(value: object) -> TypeGuard[SocketAddress]:
+    if not isinstance(value, tuple):
+        return False
+    parts = cast("tuple[object, ...]", value)
+    return (
+        len(parts) in (2, 4)
+        and isinstance(parts[0], str)
+        and all(isinstance(number, int) for number in parts[1:])
+    )
+
+
+def _claim(owners: dict[str, str], kind: str, what: str, plugin: str) -> None:
+    other = owners.setdefault(what, plugin)
+    if other != plugin:
+        raise PluginError(f"plugins {other!r} and {plugin!r} both claim the {kind} {what!r}")
+
+
+def _log_failure(server: ServerContext, name: str, hook: str, result: object) -> None:
+    if isinstance(result, Exception):
+        server.log.error("plugin %s: %s failed: %s", name, hook, one_line(result), exc_info=result)
+    else:
+        kind = type(result).__name__
+        server.log.error("plugin %s: %s gave %s, expected a text or None", name, hook, kind)

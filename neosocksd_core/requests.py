@@ -1,0 +1,150 @@
+"""The values that travel through the house: what a client asks for, what a router decides, what became of it."""
+
+import enum
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from neosocksd_core.addresses import Address, Chain, SocketAddress
+
+if TYPE_CHECKING:
+    from neosocksd_core.protocols import Filter
+
+
+class AddressType(enum.Enum):
+    """How the client's protocol named the target (RFC 1928 section 4, ATYP). HTTP names everything as a domain."""
+
+    DOMAIN = "domain"
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+
+class Reason(enum.Enum):
+    """Why a request was not granted. A frontend translates it into its protocol's reply."""
+
+    NOT_ALLOWED = "not allowed"
+    NETWORK_UNREACHABLE = "network unreachable"
+    HOST_UNREACHABLE = "host unreachable"
+    NAME_NOT_RESOLVED = "name not resolved"
+    CONNECTION_REFUSED = "connection refused"
+    TIMED_OUT = "timed out"
+    GENERAL_FAILURE = "general failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a client, or a hop's URI, offers to be known by: bytes as they were sent.
+
+    ``password`` is None where the protocol has none (SOCKS4's user id).
+    """
+
+    username: bytes
+    password: bytes | None = field(default=None, repr=False)
+
+
+# What a frontend's handshake reports.
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """The client has sent credentials that are to be judged before the handshake goes on."""
+
+    credentials: Credentials
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """The client asks for a connection to ``target``. ``protocol`` is the dialect it spoke, as ``socks4a`` or ``http``."""
+
+    target: Address
+    address_type: AddressType
+    credentials: Credentials | None
+    protocol: str
+
+
+HandshakeEvent = Authenticate | Connect
+
+
+# What a router answers.
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Connect to ``address`` through ``chain``. The chain of the settings (``-x``) is dialled before it."""
+
+    address: Address
+    chain: Chain = ()
+
+    def __str__(self) -> str:
+        return " -> ".join([*map(str, self.chain), str(self.address)])
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Refuse the request. ``message`` is for the log only."""
+
+    reason: Reason = Reason.NOT_ALLOWED
+    message: str = ""
+
+
+@dataclass(slots=True)
+class Upstream:
+    """A connection that stands, to ``address`` through ``chain``.
+
+    Whoever holds it owns the socket: hand it on (a router answers with it) or :meth:`close` it.
+    ``bound`` is our own address of the connection. ``early_data`` are bytes that came with the last
+    hop's reply and belong to the tunnel; ``filter`` is set where a dialer encodes the stream.
+    """
+
+    socket: socket.socket
+    address: Address
+    chain: Chain
+    bound: SocketAddress
+    early_data: bytes = b""
+    filter: "Filter | None" = None
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+Decision = Forward | Reject | Upstream
+"""What a router answers: connect there, refuse, or use this connection that it has dialled itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A client's request, as a router sees it."""
+
+    session_id: int
+    client: SocketAddress
+    frontend: str
+    protocol: str
+    target: Address
+    address_type: AddressType
+    credentials: Credentials | None
+    dial: Callable[[Forward], Awaitable[Upstream]] = field(repr=False, compare=False)
+    """``await request.dial(Forward(…))`` connects now and returns an :class:`Upstream` to answer
+    with, or raises :class:`~neosocksd_core.errors.DialError`, after which another way may be tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """One row of the session table, as it was when it was asked for.
+
+    ``user`` is the name the client gave, escaped for display; ``target`` what it asked for, None before that is known;
+    ``age`` is in seconds; ``bytes_up`` went from client to upstream, ``bytes_down`` the other way. ``outcome`` is ``"handshake"``,
+    ``"routing"``, ``"dialing"``, ``"relaying"`` while the session lives, and how it ended after that.
+    """
+
+    id: int
+    client: SocketAddress
+    frontend: str
+    protocol: str
+    user: str | None
+    target: Address | None
+    chain: Chain
+    age: float
+    bytes_up: int
+    bytes_down: int
+    outcome: str

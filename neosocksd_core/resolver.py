@@ -1,0 +1,204 @@
+"""Name lookup without blocking: a small cache in front of a resolver, and the system's resolver in threads of our own."""
+
+import socket
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from queue import Empty, SimpleQueue
+
+import anyio
+
+from neosocksd_core.errors import DialError
+from neosocksd_core.protocols import Resolution, Resolver
+from neosocksd_core.reactor import Reactor
+from neosocksd_core.requests import Reason
+from neosocksd_core.statistics import Counters
+
+LookupResult = tuple[str, ...] | DialError
+"""The addresses of a name, or why there are none."""
+
+CACHE_SIZE = 4096
+DEFAULT_TTL = 10.0
+"""For how many seconds an answer is believed that came without a time to live (the system's resolver tells none)."""
+MAX_TTL = 3600.0
+MAX_ADDRESSES = 64
+"""So many addresses of one name are kept at most."""
+
+MAX_THREADS = 64
+_IDLE_THREAD_SECONDS = 10.0
+
+
+class Lookup:
+    """One caller's wait for one name."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[LookupResult], None]) -> None:
+        self.callback: Callable[[LookupResult], None] | None = callback
+
+    def cancel(self) -> None:
+        """The caller no longer wants to know."""
+        self.callback = None
+
+
+class Names:
+    """Looks names up for one server: each name once at a time, and remembered for as long as its answer may be."""
+
+    def __init__(
+        self, reactor: Reactor, resolver: Resolver, family: socket.AddressFamily, counters: Counters
+    ) -> None:
+        self._reactor = reactor
+        self._resolver = resolver
+        self._family = family
+        self._counters = counters
+        self._cache: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
+        self._waiting: dict[str, list[Lookup]] = {}
+
+    def cached(self, host: str) -> tuple[str, ...] | None:
+        """What is known of *host* at the moment."""
+        entry = self._cache.get(host)
+        if entry is None:
+            return None
+        if entry[0] < time.monotonic():
+            del self._cache[host]
+            return None
+        return entry[1]
+
+    def look_up(self, host: str, callback: Callable[[LookupResult], None]) -> Lookup:
+        """Ask for *host*; *callback* is called later, on the loop, unless the lookup is cancelled."""
+        lookup = Lookup(callback)
+        waiting = self._waiting.get(host)
+        if waiting is not None:
+            waiting.append(lookup)
+            return lookup
+        self._waiting[host] = [lookup]
+        self._reactor.spawn(partial(self._resolve, host), name=f"lookup {host}")
+        return lookup
+
+    async def resolve(self, host: str) -> Sequence[str]:
+        """The addresses of *host*, for code that can wait.
+
+        :raises DialError: with reason NAME_NOT_RESOLVED.
+        """
+        known = self.cached(host)
+        if known is not None:
+            return known
+        outcome: list[LookupResult] = []
+        done = anyio.Event()
+
+        def finish(result: LookupResult) -> None:
+            outcome.append(result)
+            done.set()
+
+        lookup = self.look_up(host, finish)
+        try:
+            await done.wait()
+        finally:
+            lookup.cancel()
+        if isinstance(outcome[0], DialError):
+            raise outcome[0]
+        return outcome[0]
+
+    async def _resolve(self, host: str) -> None:
+        self._counters.num_dns_query += 1
+        result: LookupResult = DialError(Reason.NAME_NOT_RESOLVED, f"{host}: lookup failed")
+        try:
+            resolution = await self._resolver.resolve(host, self._family)
+            result = self._remember(host, resolution)
+        except DialError as error:
+            result = error
+        finally:
+            for lookup in self._waiting.pop(host):
+                if lookup.callback is not None:
+                    lookup.callback(result)
+
+    def _remember(self, host: str, resolution: Resolution) -> LookupResult:
+        addresses = interleave(resolution.addresses[:MAX_ADDRESSES])
+        if not addresses:
+            return DialError(Reason.NAME_NOT_RESOLVED, f"{host}: no address")
+        self._counters.num_dns_success += 1
+        ttl = DEFAULT_TTL if resolution.ttl is None else min(resolution.ttl, MAX_TTL)
+        if ttl > 0:
+            self._cache[host] = (time.monotonic() + ttl, addresses)
+            if len(self._cache) > CACHE_SIZE:
+                self._cache.popitem(last=False)
+        return addresses
+
+
+def interleave(addresses: Sequence[str]) -> tuple[str, ...]:
+    """The addresses with their families in turn, beginning with that of the first (RFC 8305 section 4)."""
+    if not addresses:
+        return ()
+    first_is_v6 = ":" in addresses[0]
+    first = [a for a in addresses if (":" in a) == first_is_v6]
+    second = [a for a in addresses if (":" in a) != first_is_v6]
+    paired = [a for pair in zip(first, second, strict=False) for a in pair]
+    return (*paired, *first[len(second) :], *second[len(first) :])
+
+
+class SystemResolver:
+    """``getaddrinfo`` in daemon threads of our own.
+
+    A stuck name holds one thread of many and no other lookup, and ending the program never waits for it.
+    """
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._idle = 0
+
+    async def resolve(self, host: str, family: socket.AddressFamily) -> Resolution:
+        outcome: list[Resolution | DialError] = []
+        done = anyio.Event()
+
+        def work() -> None:
+            outcome.append(_getaddrinfo(host, family))
+            self._reactor.call_threadsafe(done.set)
+
+        self._submit(work)
+        await done.wait()
+        if isinstance(outcome[0], DialError):
+            raise outcome[0]
+        return outcome[0]
+
+    def close(self) -> None:
+        """Let idle threads end; busy ones end with their lookup."""
+        for _ in range(self._threads):
+            self._work.put(None)
+
+    def _submit(self, work: Callable[[], None]) -> None:
+        with self._lock:
+            grow = self._idle <= self._work.qsize() and self._threads < MAX_THREADS
+            if grow:
+                self._threads += 1
+        self._work.put(work)
+        if grow:
+            threading.Thread(target=self._serve, name="neosocksd lookup", daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            with self._lock:
+                self._idle += 1
+            try:
+                work = self._work.get(timeout=_IDLE_THREAD_SECONDS)
+            except Empty:
+                work = None
+            with self._lock:
+                self._idle -= 1
+                if work is None:
+                    self._threads -= 1
+                    return
+            work()
+
+
+def _getaddrinfo(host: str, family: socket.AddressFamily) -> Resolution | DialError:
+    try:
+        found = socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a host name"
+        return DialError(Reason.NAME_NOT_RESOLVED, f"{host}: {reason}")
+    return Resolution(tuple(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)))

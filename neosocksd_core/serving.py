@@ -1,0 +1,137 @@
+"""Serving as the command does: bind, become a daemon, drop privileges, and run until a signal says stop.
+
+SIGHUP re-reads the configuration. SIGINT and SIGTERM stop in good order; a second one does not wait for the sessions, and a
+third ends the process as it does any other.
+"""
+
+import importlib.util
+import signal
+from logging import Logger
+from typing import Any
+
+from neosocksd_core import log, process
+from neosocksd_core.errors import ConfigurationError, NeosocksdError
+from neosocksd_core.invocation import Configuration, Invocation
+from neosocksd_core.server import Server
+from neosocksd_core.settings import Settings
+
+_IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
+"""Signals without a meaning here, whose default would be to kill."""
+
+
+def serve(invocation: Invocation) -> int:
+    """Serve until a signal or a plugin stops the server; returns the exit status.
+
+    :raises ConfigurationError: for settings that cannot be used.
+    :raises NeosocksdError: where the start fails: an address in use, an unknown user.
+    """
+    import anyio
+
+    configuration = invocation.configure()
+    settings = configuration.settings
+    backend, options = loop_options(settings.loop)
+    identity = parse_user(settings)
+    server = Server(settings, plugins=invocation.plugins)
+    process.hold_standard_descriptors()
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    server.bind()
+    try:
+        if settings.daemonize:
+            process.daemonize()
+        with log.start(log_destination(settings), settings.log_format, settings.loglevel) as logger:
+            warn(configuration, logger)
+            try:
+                if identity is not None:
+                    process.drop_privileges(identity)
+                anyio.run(
+                    _run, server, invocation, logger, backend=backend, backend_options=options
+                )
+            except NeosocksdError as error:
+                if settings.daemonize:  # its standard error is gone
+                    logger.critical("%s", error)
+                raise
+    finally:
+        server.close()
+    return server.exit_status
+
+
+def loop_options(loop: str) -> tuple[str, dict[str, Any]]:
+    """The backend and its options, as :func:`anyio.run` takes them, for the setting ``loop``.
+
+    :raises ConfigurationError: if that loop is not installed.
+    """
+    if loop == "auto":
+        loop = "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
+    elif loop != "asyncio" and not importlib.util.find_spec(loop):
+        raise ConfigurationError(f"loop: {loop} is not installed")
+    if loop == "trio":
+        return "trio", {}
+    return "asyncio", {"use_uvloop": loop == "uvloop"}
+
+
+def parse_user(settings: Settings) -> process.Identity | None:
+    """Whom to become, if anybody.
+
+    :raises NeosocksdError: if there is no such user or group.
+    """
+    return process.parse_identity(settings.user_name) if settings.user_name else None
+
+
+def log_destination(settings: Settings) -> log.Destination:
+    """Where the log goes: a daemon has no standard output, so there it is syslog."""
+    if settings.daemonize and settings.log != "discard":
+        return "syslog"
+    return settings.log
+
+
+def warn(configuration: Configuration, logger: Logger) -> None:
+    """Log what was found odd about the configuration."""
+    for warning in configuration.warnings:
+        logger.warning("%s", warning)
+
+
+async def _run(server: Server, invocation: Invocation, logger: Logger) -> None:
+    import anyio
+
+    failure: NeosocksdError | None = None
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async with anyio.create_task_group() as tasks:
+
+            async def obey() -> None:
+                stops = 0
+                async for number in signals:
+                    if number == signal.SIGHUP:
+                        reload(server, invocation, logger)
+                        continue
+                    stops += 1
+                    if stops > 1:
+                        tasks.cancel_scope.cancel()
+                        return
+                    logger.log(log.NOTICE, "%s, stopping", signal.Signals(number).name)
+                    server.stop()
+
+            tasks.start_soon(obey)
+            try:
+                await server.run()
+            except NeosocksdError as error:  # raised below, or it would come in an exception group
+                failure = error
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+
+def reload(server: Server, invocation: Invocation, logger: Logger) -> None:
+    """Read the configuration again and put it into force; if it cannot be used, log that and keep the old one."""
+    try:
+        configuration = invocation.reread()
+        server.reload(configuration.settings)
+    except NeosocksdError as error:
+        logger.error("not reloaded: %s", error)
+        return
+    except Exception:  # of a plugin: the sessions must not suffer from it
+        logger.exception("not reloaded")
+        return
+    logger.setLevel(log.LEVELS[configuration.settings.loglevel])
+    warn(configuration, logger)
+    logger.log(log.NOTICE, "reloaded")

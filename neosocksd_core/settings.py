@@ -1,0 +1,270 @@
+"""The settings: the base of every plugin's section, and the core's own.
+
+A model is the one source of the configuration file's section, the command line's flags, the environment's variables, the
+JSON schema and the documentation. Where they are read and merged is :mod:`neosocksd_core.configuration`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from neosocksd_core.addresses import parse_listen_address
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How a field shows outside its section, as metadata in ``Annotated[…]``.
+
+    ``flags`` are its spellings on the command line (without any, a plugin's field is ``--PLUGIN-FIELD``); ``flat`` is its name among the core's fields
+    (as ``http_listen``); ``metavar`` stands in the help; ``bare`` is the value of a flag that is given without one;
+    ``values`` are flags that each stand for a fixed value, as ``{"-4": 2}``.
+    """
+
+    flags: tuple[str, ...] = ()
+    flat: str | None = None
+    metavar: str | None = None
+    bare: Any = None
+    values: Mapping[str, Any] | None = None
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CompoundFlag:
+    """A flag that sets several fields at once: ``expand`` turns its text into them, or raises ValueError with the reason."""
+
+    flags: tuple[str, ...]
+    metavar: str
+    help: str
+    expand: Callable[[str], Mapping[str, Any]]
+
+
+class Section(BaseModel):
+    """The base of a plugin's settings: frozen, unknown keys forbidden, defaults checked, no NaN and no infinity.
+
+    Give each field a default and a description, ``Field(0, description=…)``, and, where it deserves a flag or a flat name of its own, an :class:`Option`.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, defer_build=True
+    )
+
+    compound_flags: ClassVar[tuple[CompoundFlag, ...]] = ()
+
+
+_CLASSES = ("loopback", "multicast", "local", "global")
+
+
+def _expand_startups(text: str) -> Mapping[str, Any]:
+    parts = text.split(":")
+    if len(parts) != 3 or not all(p.isascii() and p.isdigit() for p in parts):
+        raise ValueError("expected START:RATE:FULL, as 10:30:100")
+    return dict(
+        zip(
+            ("startup_limit_start", "startup_limit_rate", "startup_limit_full"),
+            map(int, parts),
+            strict=True,
+        )
+    )
+
+
+def _expand_block_outbound(text: str) -> Mapping[str, Any]:
+    chosen = [name.strip() for name in text.split(",") if name.strip()]
+    for name in chosen:
+        if name not in _CLASSES:
+            raise ValueError(f"unknown address class {name!r} (known: {', '.join(_CLASSES)})")
+    return {f"block_{name}": name in chosen for name in _CLASSES}
+
+
+class Settings(Section):
+    """The core's settings, without the sections of the plugins."""
+
+    compound_flags: ClassVar[tuple[CompoundFlag, ...]] = (
+        CompoundFlag(
+            ("--max-startups",),
+            "START:RATE:FULL",
+            "from START half-open connections on refuse RATE %% at random, at FULL refuse all",
+            _expand_startups,
+        ),
+        CompoundFlag(
+            ("--block-outbound",),
+            "LIST",
+            "refuse targets of these classes: loopback, multicast, local, global (default: multicast)",
+            _expand_block_outbound,
+        ),
+    )
+
+    listen: Annotated[tuple[str, ...], Option(("-l", "--listen"), metavar="ADDR")] = Field(
+        (),
+        description="listen for clients at ADDR, as 127.0.0.1:1080 or [::1]:1080 (default where nothing listens: 127.0.0.1:1080)",
+    )
+    shared_listen: Annotated[tuple[str, ...], Option(("--shared-listen",), metavar="ADDR")] = Field(
+        (),
+        description="listen for clients of several protocols on one port, told apart by their first byte",
+    )
+    auth_required: Annotated[bool, Option(("--auth-required",))] = Field(
+        False,
+        description="clients must send credentials",
+    )
+    proxy: Annotated[str, Option(("-x", "--proxy"), metavar="URI[,URI...]")] = Field(
+        "",
+        description="reach every target through these proxies, the first is dialled first",
+    )
+    resolve_pf: Annotated[Literal[0, 2, 10], Option(values={"-4": 2, "-6": 10})] = Field(
+        0,
+        description="resolve requested names to IPv4 (2) or IPv6 (10) only",
+    )
+    netdev: Annotated[str, Option(("-i", "--netdev"), metavar="NAME")] = Field(
+        "",
+        description="bind outgoing connections to this network device",
+    )
+    reuseport: Annotated[bool, Option(("--reuseport",))] = Field(
+        False,
+        description="set SO_REUSEPORT on listeners",
+    )
+    pipe: Annotated[bool, Option(("--pipe",))] = Field(
+        True,
+        description="relay with splice(2) where the system has it",
+    )
+    tcp_fastopen: Annotated[bool, Option(("--fastopen",))] = Field(
+        True,
+        description="TCP Fast Open on listeners where the system has it",
+    )
+    tcp_fastopen_connect: bool = Field(
+        False,
+        description="TCP Fast Open on outgoing connections",
+    )
+    tcp_nodelay: bool = Field(
+        True,
+        description="send small segments at once",
+    )
+    tcp_keepalive: bool = Field(
+        True,
+        description="probe idle connections, so that dead peers are noticed",
+    )
+    tcp_sndbuf: int = Field(
+        0,
+        ge=0,
+        description="send buffer in bytes, 0 leaves it to the system",
+    )
+    tcp_rcvbuf: int = Field(
+        0,
+        ge=0,
+        description="receive buffer in bytes, 0 leaves it to the system",
+    )
+    timeout: Annotated[float, Option(("-t", "--timeout"), metavar="S")] = Field(
+        60.0,
+        ge=5,
+        le=86400,
+        description="longest time in seconds from accept to relay",
+    )
+    dial_timeout: Annotated[float, Option(("--dial-timeout",), metavar="S")] = Field(
+        10.0,
+        gt=0,
+        le=86400,
+        description="time limit in seconds for each attempt to reach an upstream",
+    )
+    drain: Annotated[float, Option(("--drain",), metavar="S")] = Field(
+        3.0,
+        ge=0,
+        le=86400,
+        description="on a stop, seconds that sessions are given to end by themselves",
+    )
+    max_sessions: Annotated[int, Option(("-m", "--max-sessions"), metavar="N")] = Field(
+        0,
+        ge=0,
+        description="most concurrent sessions, 0 is unlimited",
+    )
+    max_sessions_per_client: Annotated[int, Option(("--max-sessions-per-client",), metavar="N")] = (
+        Field(
+            0,
+            ge=0,
+            description="most concurrent sessions of one client address, 0 is unlimited",
+        )
+    )
+    startup_limit_start: int = Field(
+        0,
+        ge=0,
+        description="number of half-open connections from which on some are refused at random, 0 is off",
+    )
+    startup_limit_rate: int = Field(
+        30,
+        ge=0,
+        le=100,
+        description="how many of them, in percent",
+    )
+    startup_limit_full: int = Field(
+        0,
+        ge=0,
+        description="number of half-open connections from which on all are refused, 0 is off",
+    )
+    block_loopback: bool = Field(
+        False,
+        description="refuse targets on this machine (127.0.0.0/8, ::1)",
+    )
+    block_multicast: bool = Field(
+        True,
+        description="refuse multicast targets",
+    )
+    block_local: bool = Field(
+        False,
+        description="refuse targets in private and link-local networks",
+    )
+    block_global: bool = Field(
+        False,
+        description="refuse targets in public networks",
+    )
+    user_name: Annotated[str, Option(("-u", "--user"), metavar="[USER][:[GROUP]]")] = Field(
+        "",
+        description="drop privileges to this user and group once the sockets are bound",
+    )
+    daemonize: Annotated[bool, Option(("-d", "--daemonize"))] = Field(
+        False,
+        description="detach from the terminal and log to syslog",
+    )
+    log: Annotated[
+        Literal["stdout", "stderr", "terminal", "syslog", "discard"],
+        Option(("--log",), metavar="DEST"),
+    ] = Field(
+        "stderr",
+        description="where the log goes: stdout, stderr, terminal (coloured stderr), syslog, discard",
+    )
+    log_format: Annotated[Literal["text", "json"], Option(("--log-format",), metavar="FORMAT")] = (
+        Field(
+            "text",
+            description="text, or json for one JSON object a line",
+        )
+    )
+    loglevel: Annotated[int, Option(("--loglevel",), metavar="N")] = Field(
+        4,
+        ge=0,
+        le=8,
+        description="0 silence, 1 fatal, 2 error, 3 warning, 4 notice, 5 info (a line a session), 6 debug, 7 verbose, 8 very verbose",
+    )
+    loop: Annotated[
+        Literal["auto", "asyncio", "uvloop", "trio"], Option(("--loop",), metavar="NAME")
+    ] = Field(
+        "auto",
+        description="event loop: auto, asyncio, uvloop, trio",
+    )
+
+    @field_validator("listen", "shared_listen", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("listen", "shared_listen")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_listen_address(text)
+        return value
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.block_local and self.block_global:
+            raise ValueError("block_local and block_global exclude each other")
+        if self.startup_limit_full and self.startup_limit_start > self.startup_limit_full:
+            raise ValueError("startup_limit_start is above startup_limit_full")
+        return self
