@@ -69,14 +69,14 @@ class Connector:
         "_attempts",
         "_error",
         "_finish",
+        "_guarded",
+        "_judged",
         "_options",
         "_pending",
         "_policy",
         "_port",
         "_reactor",
         "_timer",
-        "_guarded",
-        "_judged",
     )
 
     def __init__(
@@ -142,7 +142,7 @@ class Connector:
             self._error = DialError(Reason.NOT_ALLOWED, f"{host} is blocked")
             return False
         if self._guarded and self._policy.is_guarded(packed, self._port):
-            self._error = DialError(Reason.NOT_ALLOWED, f"{host}:{self._port} is this server's own")
+            self._error = DialError(Reason.NOT_ALLOWED, f"{host}:{self._port} is guarded")
             return False
         plain = unmap(packed)
         if len(plain) == 4:

@@ -20,7 +20,7 @@ def contained(
 ) -> Callable[Concatenate[SelfT, P], None]:
     """Make *method* end its own object, by ``crash``, instead of raising into the reactor."""
 
-    def run(self: SelfT, *args: P.args, **kwargs: P.kwargs) -> None:
+    def run(self: SelfT, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             method(self, *args, **kwargs)
         except Exception as error:

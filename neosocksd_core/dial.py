@@ -104,8 +104,20 @@ class Dial:
     """One attempt: look up, connect, then one handshake a hop."""
 
     __slots__ = (
-        "_connector", "_early_data", "_filters", "_finish", "_forward", "_handshake", "_hop", "_lookup", "_origin", "_outgoing",
-        "_shared", "_socket", "_bound", "_started",
+        "_bound",
+        "_connector",
+        "_early_data",
+        "_filters",
+        "_finish",
+        "_forward",
+        "_handshake",
+        "_hop",
+        "_lookup",
+        "_origin",
+        "_outgoing",
+        "_shared",
+        "_socket",
+        "_started",
     )  # fmt: skip
 
     def __init__(self, shared: Dialling, forward: Forward, origin: Origin, finish: Finish) -> None:
@@ -294,7 +306,8 @@ class Dial:
 
     def _succeed(self) -> None:
         sock, finish = self._socket, self._finish
-        assert sock is not None and self._bound is not None
+        assert sock is not None
+        assert self._bound is not None
         if self._forward.chain:
             self._shared.reactor.unwatch(sock.fileno())
         self._socket = self._finish = None

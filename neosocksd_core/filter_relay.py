@@ -143,9 +143,7 @@ class FilterRelay:
             return
         self._send(upstream)
         state = stream_filter.state
-        if state is FilterState.ABORT:
-            self._end(Outcome.ABORT)
-        elif not client.queued and state in (FilterState.CLOSE, FilterState.NEXT):
+        if not client.queued and state in (FilterState.CLOSE, FilterState.NEXT, FilterState.ABORT):
             self._end(_OUTCOMES[state])
         elif not client.queued and not upstream.queued and state is FilterState.TUNNEL:
             self._end(Outcome.TUNNEL)

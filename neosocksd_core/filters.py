@@ -1,6 +1,7 @@
 """Filters on filters: where both a frontend and a dialer interpret the stream, or several hops do."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 from neosocksd_core.protocols import Filter, FilterState
 
@@ -81,9 +82,6 @@ class Stack:
             self._outer = None
 
 
-def stack(filters: Sequence[Filter]) -> Filter | None:
-    """The filters as one, the one nearest to the client first; None where there are none."""
-    combined: Filter | None = None
-    for inner in filters:
-        combined = inner if combined is None else Stack(combined, inner)
-    return combined
+def stack(filters: Sequence[Filter]) -> Filter:
+    """The filters as one, the one nearest to the client first. There is at least one."""
+    return reduce(Stack, filters)

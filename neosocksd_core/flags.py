@@ -82,7 +82,7 @@ class _Record(argparse.Action):
             )
         else:
             item = Occurrence(flag, self._target, self._plugin, values, True)
-        assert isinstance(namespace, Arguments)  # noqa: S101
+        assert isinstance(namespace, Arguments)
         namespace.given.append(item)
 
 

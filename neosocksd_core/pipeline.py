@@ -66,7 +66,9 @@ class Pipeline:
             sock.close()
             return
         self.counters.num_serve += 1
-        Session(self, sock, client, frontend).start()
+        session = Session(self, sock, client, frontend)
+        self.halfopen.add(session)
+        session.start()
 
     def serve_next(
         self, sock: socket.socket, client: SocketAddress, frontend: Frontend, handshake: Handshake
@@ -75,7 +77,9 @@ class Pipeline:
         if not self.admission.admit(client[0]):
             sock.close()
             return
-        Session(self, sock, client, frontend, handshake).start()
+        session = Session(self, sock, client, frontend)
+        self.halfopen.add(session)
+        session.start(handshake)
 
     def opened(self, session: Session) -> None:
         """*session* has been granted and begins to relay."""
@@ -92,17 +96,19 @@ class Pipeline:
                 self.report(error, "observer")
 
     def closed(self, session: Session) -> None:
-        """*session* has ended, granted or not."""
+        """*session* has ended, granted or not. One that was idle to its end was none for anybody outside."""
         self.halfopen.discard(session)
         self.table.remove(session.id)
         if self._empty is not None and not len(self.table):
             self._empty.set()
         self.admission.leave(session.client[0])
-        if session.granted:
+        if session.is_granted:
             self.table.num_relaying -= 1
             up, down = session.counts()
             self.counters.byt_up += up
             self.counters.byt_down += down
+        if session.outcome == "idle":
+            return
         if self.log.isEnabledFor(logging.INFO):
             self._log_session(session)
         for observer in self.observers:

@@ -39,6 +39,7 @@ class FilterState(enum.Enum):
 class Filter(Protocol):
     """Stands in the relay where bytes cannot pass untouched (HTTP forwarding, an encrypting dialer).
 
+    What it has queued before the first feeding (a request that is forwarded, say) is sent first.
     The relay feeds it from either side and sends what it has queued for either side. It is fed only while what it queued
     before has been sent, so it needs no bounds of its own beyond what one feeding (64 KiB at most) can cause.
     """
@@ -113,6 +114,8 @@ class Handshake(Protocol):
     def trailing_data(self) -> bytes:
         """Take the bytes that the client sent beyond its request."""
         ...
+
+    # After a filter's NEXT, events are asked for before anything more is fed: the next request may be here already.
 
     def judge(self, accepted: bool) -> None:
         """Answer :class:`~neosocksd_core.requests.Authenticate`. If refused, the reply is queued and the session closes."""
@@ -200,7 +203,10 @@ class Dialer(Protocol):
         ...
 
     def handshake(self, hop: Hop, target: Address) -> ClientHandshake:
-        """A new machine that asks *hop* to connect to *target*."""
+        """A new machine that asks *hop* to connect to *target*.
+
+        :raises DialError: if that cannot be said in the protocol (a password that is too long, …).
+        """
         ...
 
 

@@ -8,9 +8,9 @@ import os
 import socket
 from collections.abc import Callable
 
+from neosocksd_core.closing import Closer
 from neosocksd_core.pipes import HAS_SPLICE, PIPE_SIZE, Pipe, PipePool
 from neosocksd_core.reactor import HANGUP, READ, WRITE, Reactor
-from neosocksd_core.closing import Closer
 
 BUFFER_SIZE = 1 << 18
 

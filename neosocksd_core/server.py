@@ -8,16 +8,15 @@ One program may hold several servers; they share nothing.
 """
 
 import logging
-import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from socket import AddressFamily
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import anyio
-import anyio.lowlevel
 
 from neosocksd_core import configuration
 from neosocksd_core.addresses import AddressError, Chain, SocketAddress, parse_chain
@@ -29,7 +28,7 @@ from neosocksd_core.log import escape
 from neosocksd_core.pipeline import Pipeline
 from neosocksd_core.plugins import Plugins
 from neosocksd_core.policy import Policy
-from neosocksd_core.protocols import Authenticator, Dialer, Frontend, Resolver, Router
+from neosocksd_core.protocols import Authenticator, Dialer, Resolver, Router
 from neosocksd_core.reactor import Reactor, open_reactor
 from neosocksd_core.requests import Forward, SessionInfo, Upstream
 from neosocksd_core.resolver import Names, SystemResolver
@@ -43,6 +42,16 @@ _FAMILIES = {0: AddressFamily.AF_UNSPEC, 2: AddressFamily.AF_INET, 10: AddressFa
 
 RESTART_FIELDS = ("pipe", "user_name", "daemonize", "log", "log_format", "loop", "resolve_pf")
 """Fields that a reload cannot change; so it is with the options of sockets that are bound already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What is derived from the settings, and anew at each reload."""
+
+    dialers: Mapping[str, Dialer]
+    default_ports: Mapping[str, int]
+    chain: Chain
+    places: Sequence[Place]
 
 
 class Server:
@@ -88,7 +97,7 @@ class Server:
         self._drain: float | None = None
         self._drain_scope: anyio.CancelScope | None = None
         self._running: AbstractAsyncContextManager[None] | None = None
-        self._compose()
+        self._composition = self._compose()
         self._router = router or self._plugins.create_router(self)
         self._authenticator = authenticator or self._plugins.create_authenticator(self)
         self._resolver = resolver or self._plugins.create_resolver(self)
@@ -98,7 +107,7 @@ class Server:
                 "auth_required: nobody can judge credentials; configure users (static_auth) or a ruleset"
             )
 
-    def _compose(self) -> None:
+    def _compose(self) -> Composition:
         """Derive from the settings what is derived anew at each reload."""
         dialers = self._plugins.dialers(self)
         ports = {scheme: dialer.default_port for scheme, dialer in dialers.items()}
@@ -106,13 +115,8 @@ class Server:
             chain = parse_chain(self._settings.proxy, ports)
         except AddressError as error:
             raise ConfigurationError(f"proxy: {error}") from None
-        frontends = self._plugins.frontends(self)
-        places = plan(self._settings, frontends)
-        self._dialers: dict[str, Dialer] = dialers
-        self._frontends: list[Frontend] = frontends
-        self._default_ports = ports
-        self._chain = chain
-        self._places: list[Place] = places
+        places = plan(self._settings, self._plugins.frontends(self))
+        return Composition(dialers, ports, chain, places)
 
     # What plugins and embedders may ask.
 
@@ -128,7 +132,7 @@ class Server:
     @property
     def chain(self) -> Chain:
         """The chain that comes before every other (setting ``proxy``)."""
-        return self._chain
+        return self._composition.chain
 
     @property
     def addresses(self) -> list[SocketAddress]:
@@ -137,7 +141,7 @@ class Server:
 
     def addresses_of(self, frontend: str) -> list[SocketAddress]:
         """Where the frontend of that name listens, as ``socks``, ``http``, ``forward`` or ``shared``."""
-        places = [place for place in self._places if place.frontend.name == frontend]
+        places = [place for place in self._composition.places if place.frontend.name == frontend]
         return [sock.getsockname() for place in places for sock in self._bound.at(place)]
 
     def section(self, model: type[SectionT]) -> SectionT:
@@ -149,7 +153,7 @@ class Server:
 
         :raises AddressError: for a malformed URI or an unknown scheme.
         """
-        return parse_chain(text, self._default_ports)
+        return parse_chain(text, self._composition.default_ports)
 
     def statistics(self) -> Statistics:
         """A snapshot of the counters."""
@@ -177,7 +181,7 @@ class Server:
         """
         if self._pipeline is None:
             raise RuntimeError("the server is not running")
-        prefixed = Forward(forward.address, self._chain + forward.chain)
+        prefixed = Forward(forward.address, self._composition.chain + forward.chain)
         return await self._pipeline.dialling.dial(prefixed, SERVER)
 
     async def lookup(self, host: str) -> Sequence[str]:
@@ -197,7 +201,7 @@ class Server:
 
         :raises ListenError: naming the address; then none is left open.
         """
-        self._bound.rebind(self._places, self._settings)
+        self._bound.rebind(self._composition.places, self._settings)
 
     def close(self) -> None:
         """Close the listening sockets of a server that was bound and never ran."""
@@ -278,7 +282,7 @@ class Server:
             self.log,
             self._counters,
             self._make_dialling(reactor),
-            self._chain,
+            self._composition.chain,
             self._router,
             self._authenticator,
             self._observers,
@@ -300,7 +304,7 @@ class Server:
         return Dialling(
             reactor,
             self._settings,
-            self._dialers,
+            self._composition.dialers,
             self._names,
             policy,
             self._counters,
@@ -315,7 +319,7 @@ class Server:
         """Accept on every bound socket, for the frontend that the plan gives it."""
         pipeline = self._pipeline
         assert pipeline is not None
-        for place in self._places:
+        for place in self._composition.places:
             serve = partial(pipeline.serve, frontend=place.frontend)
             for sock in self._bound.at(place):
                 listener = self._listeners.get(sock.fileno())
@@ -331,36 +335,28 @@ class Server:
         :raises NeosocksdError: if the new ones cannot be used; then the old ones stay in force.
         """
         fresh = configuration.build_settings(self._plugins, settings)
-        old = (
-            self._settings,
-            self._dialers,
-            self._frontends,
-            self._default_ports,
-            self._chain,
-            self._places,
-        )
+        old = self._settings
         self._settings = fresh
         try:
-            self._compose()
-            self._bound.rebind(self._places, fresh)
+            composition = self._compose()
+            self._bound.rebind(composition.places, fresh)
         except Exception:
-            (
-                self._settings, self._dialers, self._frontends, self._default_ports, self._chain, self._places,
-            ) = old  # fmt: skip
+            self._settings = old
             raise
-        for sock in self._bound.release(self._places):
+        self._composition = composition
+        for sock in self._bound.release(composition.places):
             listener = self._listeners.pop(sock.fileno(), None)
             if listener is None:
                 sock.close()
             else:
                 listener.close()
         for field in RESTART_FIELDS:
-            if getattr(fresh, field) != getattr(old[0], field):
+            if getattr(fresh, field) != getattr(old, field):
                 self.log.warning("%s has changed, which takes effect after a restart", field)
         self._plugins.reload(self)
         if self._pipeline is not None:
             self._pipeline.configure(
-                fresh, self._make_dialling(self._pipeline.reactor), self._chain
+                fresh, self._make_dialling(self._pipeline.reactor), self._composition.chain
             )
             self._listen()
 

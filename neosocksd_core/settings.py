@@ -43,7 +43,7 @@ class CompoundFlag:
 class Section(BaseModel):
     """The base of a plugin's settings: frozen, unknown keys forbidden, defaults checked, no NaN and no infinity.
 
-    Give each field a default and a description, ``Field(0, description=…)``, and, where it deserves a flag or a flat name of its own, an :class:`Option`.
+    Give each field a default and a description, ``Field(default=0, description=…)``, and, where it deserves a flag or a flat name of its own, an :class:`Option`.
     """
 
     model_config = ConfigDict(
@@ -96,148 +96,148 @@ class Settings(Section):
     )
 
     listen: Annotated[tuple[str, ...], Option(("-l", "--listen"), metavar="ADDR")] = Field(
-        (),
+        default=(),
         description="listen for clients at ADDR, as 127.0.0.1:1080 or [::1]:1080 (default where nothing listens: 127.0.0.1:1080)",
     )
     shared_listen: Annotated[tuple[str, ...], Option(("--shared-listen",), metavar="ADDR")] = Field(
-        (),
+        default=(),
         description="listen for clients of several protocols on one port, told apart by their first byte",
     )
     auth_required: Annotated[bool, Option(("--auth-required",))] = Field(
-        False,
+        default=False,
         description="clients must send credentials",
     )
     proxy: Annotated[str, Option(("-x", "--proxy"), metavar="URI[,URI...]")] = Field(
-        "",
+        default="",
         description="reach every target through these proxies, the first is dialled first",
     )
     resolve_pf: Annotated[Literal[0, 2, 10], Option(values={"-4": 2, "-6": 10})] = Field(
-        0,
+        default=0,
         description="resolve requested names to IPv4 (2) or IPv6 (10) only",
     )
     netdev: Annotated[str, Option(("-i", "--netdev"), metavar="NAME")] = Field(
-        "",
+        default="",
         description="bind outgoing connections to this network device",
     )
     reuseport: Annotated[bool, Option(("--reuseport",))] = Field(
-        False,
+        default=False,
         description="set SO_REUSEPORT on listeners",
     )
     pipe: Annotated[bool, Option(("--pipe",))] = Field(
-        True,
+        default=True,
         description="relay with splice(2) where the system has it",
     )
     tcp_fastopen: Annotated[bool, Option(("--fastopen",))] = Field(
-        True,
+        default=True,
         description="TCP Fast Open on listeners where the system has it",
     )
     tcp_fastopen_connect: bool = Field(
-        False,
+        default=False,
         description="TCP Fast Open on outgoing connections",
     )
     tcp_nodelay: bool = Field(
-        True,
+        default=True,
         description="send small segments at once",
     )
     tcp_keepalive: bool = Field(
-        True,
+        default=True,
         description="probe idle connections, so that dead peers are noticed",
     )
     tcp_sndbuf: int = Field(
-        0,
+        default=0,
         ge=0,
         description="send buffer in bytes, 0 leaves it to the system",
     )
     tcp_rcvbuf: int = Field(
-        0,
+        default=0,
         ge=0,
         description="receive buffer in bytes, 0 leaves it to the system",
     )
     timeout: Annotated[float, Option(("-t", "--timeout"), metavar="S")] = Field(
-        60.0,
+        default=60.0,
         ge=5,
         le=86400,
         description="longest time in seconds from accept to relay",
     )
     dial_timeout: Annotated[float, Option(("--dial-timeout",), metavar="S")] = Field(
-        10.0,
+        default=10.0,
         gt=0,
         le=86400,
         description="time limit in seconds for each attempt to reach an upstream",
     )
     drain: Annotated[float, Option(("--drain",), metavar="S")] = Field(
-        3.0,
+        default=3.0,
         ge=0,
         le=86400,
         description="on a stop, seconds that sessions are given to end by themselves",
     )
     max_sessions: Annotated[int, Option(("-m", "--max-sessions"), metavar="N")] = Field(
-        0,
+        default=0,
         ge=0,
         description="most concurrent sessions, 0 is unlimited",
     )
     max_sessions_per_client: Annotated[int, Option(("--max-sessions-per-client",), metavar="N")] = (
         Field(
-            0,
+            default=0,
             ge=0,
             description="most concurrent sessions of one client address, 0 is unlimited",
         )
     )
     startup_limit_start: int = Field(
-        0,
+        default=0,
         ge=0,
         description="number of half-open connections from which on some are refused at random, 0 is off",
     )
     startup_limit_rate: int = Field(
-        30,
+        default=30,
         ge=0,
         le=100,
         description="how many of them, in percent",
     )
     startup_limit_full: int = Field(
-        0,
+        default=0,
         ge=0,
         description="number of half-open connections from which on all are refused, 0 is off",
     )
     block_loopback: bool = Field(
-        False,
+        default=False,
         description="refuse targets on this machine (127.0.0.0/8, ::1)",
     )
     block_multicast: bool = Field(
-        True,
+        default=True,
         description="refuse multicast targets",
     )
     block_local: bool = Field(
-        False,
+        default=False,
         description="refuse targets in private and link-local networks",
     )
     block_global: bool = Field(
-        False,
+        default=False,
         description="refuse targets in public networks",
     )
     user_name: Annotated[str, Option(("-u", "--user"), metavar="[USER][:[GROUP]]")] = Field(
-        "",
+        default="",
         description="drop privileges to this user and group once the sockets are bound",
     )
     daemonize: Annotated[bool, Option(("-d", "--daemonize"))] = Field(
-        False,
+        default=False,
         description="detach from the terminal and log to syslog",
     )
     log: Annotated[
         Literal["stdout", "stderr", "terminal", "syslog", "discard"],
         Option(("--log",), metavar="DEST"),
     ] = Field(
-        "stderr",
+        default="stderr",
         description="where the log goes: stdout, stderr, terminal (coloured stderr), syslog, discard",
     )
     log_format: Annotated[Literal["text", "json"], Option(("--log-format",), metavar="FORMAT")] = (
         Field(
-            "text",
+            default="text",
             description="text, or json for one JSON object a line",
         )
     )
     loglevel: Annotated[int, Option(("--loglevel",), metavar="N")] = Field(
-        4,
+        default=4,
         ge=0,
         le=8,
         description="0 silence, 1 fatal, 2 error, 3 warning, 4 notice, 5 info (a line a session), 6 debug, 7 verbose, 8 very verbose",
@@ -245,7 +245,7 @@ class Settings(Section):
     loop: Annotated[
         Literal["auto", "asyncio", "uvloop", "trio"], Option(("--loop",), metavar="NAME")
     ] = Field(
-        "auto",
+        default="auto",
         description="event loop: auto, asyncio, uvloop, trio",
     )
 

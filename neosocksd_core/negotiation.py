@@ -1,0 +1,361 @@
+"""The negotiation: from a client's first byte until its upstream stands, a state a method.
+
+::
+
+    handshake ──▶ judging ──▶ handshake …
+        │
+        ▼
+     routing ──▶ dialing ──▶ granted, and the session relays
+
+It runs in callbacks of the reactor; a task is started only for a router or an authenticator that answers later. While the client waits for
+its answer it is watched: what it sends early is kept, and if it breaks off, so does everything done for it.
+"""
+
+import socket
+from collections.abc import Awaitable
+from functools import partial
+from inspect import isawaitable
+from typing import TYPE_CHECKING
+
+import anyio
+
+from neosocksd_core.containment import contained
+from neosocksd_core.dial import CLIENT, ROUTER, Dial, Origin
+from neosocksd_core.errors import DialError, ProtocolError
+from neosocksd_core.log import escape
+from neosocksd_core.protocols import Handshake
+from neosocksd_core.reactor import READ
+from neosocksd_core.requests import (
+    Authenticate,
+    Connect,
+    Credentials,
+    Decision,
+    Forward,
+    Reason,
+    Reject,
+    Request,
+    Upstream,
+)
+from neosocksd_core.sockets import reset
+
+if TYPE_CHECKING:
+    from neosocksd_core.pipeline import Pipeline
+    from neosocksd_core.session import Session
+
+RECEIVE_SIZE = 16384
+MAX_EARLY_DATA = 65536
+"""So many bytes that a client sends before it is answered are kept; after that it is not read until then."""
+
+
+class Negotiation:
+    """What one client asks for, until it is granted or refused. It does not own the socket: the session does."""
+
+    __slots__ = (
+        "_client_ended",
+        "_connect",
+        "_dial",
+        "_early_data",
+        "_handshake",
+        "_is_over",
+        "_pipeline",
+        "_scope",
+        "_session",
+        "_socket",
+        "is_idle",
+    )
+
+    def __init__(
+        self, pipeline: "Pipeline", session: "Session", sock: socket.socket, handshake: Handshake
+    ) -> None:
+        self._pipeline = pipeline
+        self._session = session
+        self._socket = sock
+        self._handshake = handshake
+        self._connect: Connect | None = None
+        self._early_data = b""
+        self._client_ended = False
+        self._dial: Dial | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._is_over = False
+        self.is_idle = False
+        """The connection has served a request before, and nothing of another has come yet."""
+
+    def cancel(self) -> None:
+        """Give up all that is under way. Nothing is sent."""
+        self._is_over = True
+        if self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+        if self._scope is not None:
+            self._scope.cancel()
+            self._scope = None
+
+    @contained
+    def expire(self) -> None:
+        """The time from accept to relay has passed."""
+        if self.is_idle:
+            self._session.end("idle", socket.socket.close)
+            return
+        self._pipeline.counters.num_reject_timeout += 1
+        if self._connect is None:
+            self._handshake.expire()
+        else:
+            self._handshake.reject(Reason.TIMED_OUT)
+        self._end_after_reply("timed out")
+
+    def crash(self, error: Exception) -> None:
+        """A plugin's object raised what it should not: report it, and end this session alone."""
+        session = self._session
+        self._pipeline.report(error, f"session {session.id} ({session.frontend.name})")
+        if not self._is_over:
+            session.end("internal error", reset)
+
+    # handshake
+
+    @contained
+    def start(self) -> None:
+        """Begin with the client's first byte, or with the request that is already here."""
+        self._pipeline.reactor.watch(self._socket.fileno(), READ, self._on_handshake)
+        self._take_event()
+
+    @contained
+    def _on_handshake(self, events: int) -> None:
+        try:
+            data = self._socket.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._session.end("idle" if self.is_idle else "client left", socket.socket.close)
+            return
+        self.is_idle = False
+        self._handshake.receive_data(data)
+        self._take_event()
+
+    def _take_event(self) -> None:
+        handshake = self._handshake
+        try:
+            event = handshake.next_event()
+        except ProtocolError as error:
+            self._end_after_reply(f"protocol error: {escape(str(error))}")
+            return
+        reply = handshake.data_to_send()
+        if reply and not self._send(reply):
+            return
+        match event:
+            case None:
+                pass
+            case Connect():
+                self._pipeline.reactor.hand_over(self._socket.fileno(), self._on_early_data)
+                self._route(event)
+            case Authenticate():
+                self._judge(event.credentials)
+
+    def _send(self, reply: bytes) -> bool:
+        """Send a short reply; False if the session ended over it."""
+        try:
+            sent = self._socket.send(reply)
+        except OSError:
+            sent = 0
+        if sent == len(reply):
+            return True
+        # A client that lets its receive buffer fill up with replies of a few bytes is not waiting for them.
+        self._session.end("client does not read", reset)
+        return False
+
+    # judging
+
+    def _judge(self, credentials: Credentials) -> None:
+        authenticator = self._pipeline.authenticator
+        if authenticator is None:
+            self._on_judged(True)
+            return
+        verdict = authenticator.authenticate(credentials, self._session.client)
+        if isawaitable(verdict):
+            self._pipeline.reactor.hand_over(self._socket.fileno(), self._on_early_data)
+            self._scope = self._pipeline.reactor.spawn(
+                partial(self._await_verdict, verdict), name=f"authenticate {self._session.id}"
+            )
+        else:
+            self._on_judged(verdict)
+
+    async def _await_verdict(self, answer: Awaitable[bool]) -> None:
+        try:
+            accepted = await answer
+        except Exception as error:
+            self._pipeline.report(error, "authenticator")
+            accepted = False
+        self._scope = None
+        if not self._is_over:
+            self._pipeline.reactor.hand_over(self._socket.fileno(), self._on_handshake)
+            self._resume_reading()
+            self._on_judged(accepted)
+
+    @contained
+    def _on_judged(self, accepted: bool) -> None:
+        self._handshake.judge(accepted)
+        if not accepted:
+            self._pipeline.counters.num_reject_ruleset += 1
+            self._end_after_reply("credentials refused")
+            return
+        if self._early_data:
+            early, self._early_data = self._early_data, b""
+            self._handshake.receive_data(early)
+        self._take_event()
+
+    # routing
+
+    def _route(self, connect: Connect) -> None:
+        pipeline, session = self._pipeline, self._session
+        self._connect = session.connect = connect
+        pipeline.counters.num_request += 1
+        router = pipeline.router
+        if router is None:
+            self._start_dial(Forward(connect.target, pipeline.chain), CLIENT)
+            return
+        session.outcome = "routing"
+        request = Request(
+            session_id=session.id,
+            client=session.client,
+            frontend=session.frontend.name,
+            protocol=connect.protocol,
+            target=connect.target,
+            address_type=connect.address_type,
+            credentials=connect.credentials,
+            dial=self._dial_for_router,
+        )
+        try:
+            answer = router.route(request)
+        except Exception as error:
+            self._on_decision(self._failed(error))
+            return
+        if isawaitable(answer):
+            self._scope = pipeline.reactor.spawn(
+                partial(self._await_decision, answer), name=f"route {session.id}"
+            )
+        else:
+            self._on_decision(answer)
+
+    async def _await_decision(self, answer: Awaitable[Decision]) -> None:
+        try:
+            decision = await answer
+        except DialError as error:
+            self._scope = None
+            self._on_dialled(error)
+            return
+        except Exception as error:
+            decision = self._failed(error)
+        self._scope = None
+        self._on_decision(decision)
+
+    def _failed(self, error: Exception) -> Reject:
+        self._pipeline.report(error, "router")
+        return Reject(Reason.NOT_ALLOWED, "the router failed")
+
+    @contained
+    def _on_decision(self, decision: Decision) -> None:
+        match decision:
+            case Upstream():
+                self._on_dialled(decision)
+            case _ if self._is_over:
+                pass
+            case Forward():
+                self._start_dial(self._prefixed(decision), self._origin(decision))
+            case Reject():
+                self._refuse(decision)
+            case _:
+                self._refuse(self._failed(TypeError(f"not a decision: {decision!r}")))
+
+    def _refuse(self, rejection: Reject) -> None:
+        self._pipeline.counters.num_reject_ruleset += 1
+        self._handshake.reject(rejection.reason)
+        self._end_after_reply(f"rejected: {escape(rejection.message or rejection.reason.value)}")
+
+    # dialing
+
+    async def _dial_for_router(self, forward: Forward) -> Upstream:
+        """What a router calls as ``request.dial``."""
+        dialling = self._pipeline.dialling
+        return await dialling.dial(self._prefixed(forward), self._origin(forward))
+
+    def _prefixed(self, forward: Forward) -> Forward:
+        chain = self._pipeline.chain
+        return Forward(forward.address, chain + forward.chain) if chain else forward
+
+    def _origin(self, forward: Forward) -> Origin:
+        """A target that the router left as it was is the client's own wish."""
+        assert self._connect is not None
+        return CLIENT if forward.address == self._connect.target else ROUTER
+
+    def _start_dial(self, forward: Forward, origin: Origin) -> None:
+        self._session.outcome = "dialing"
+        self._session.chain = forward.chain
+        self._dial = Dial(self._pipeline.dialling, forward, origin, self._on_dialled)
+        self._dial.start()
+
+    @contained
+    def _on_dialled(self, result: Upstream | DialError) -> None:
+        self._dial = None
+        if isinstance(result, Upstream):
+            if self._is_over:
+                result.close()
+            else:
+                self._grant(result)
+            return
+        if self._is_over:
+            return
+        counters = self._pipeline.counters
+        counters.lasterror = str(result)
+        match result.reason:
+            case Reason.NOT_ALLOWED:
+                counters.num_reject_ruleset += 1
+            case Reason.TIMED_OUT:
+                counters.num_reject_timeout += 1
+            case _:
+                counters.num_reject_upstream += 1
+        self._handshake.reject(result.reason)
+        self._end_after_reply(f"failed: {escape(str(result))}")
+
+    def _grant(self, upstream: Upstream) -> None:
+        handshake = self._handshake
+        own_filter = handshake.grant(upstream.bound)
+        reply = handshake.data_to_send()
+        if reply and not self._send(reply):
+            upstream.close()
+            return
+        self._resume_reading()
+        self._is_over = True
+        early = handshake.trailing_data() + self._early_data
+        self._session.relay(upstream, early, own_filter, handshake)
+
+    # the client, while it waits
+
+    def _on_early_data(self, events: int) -> None:
+        """The client sends, ends or breaks while it waits for its answer."""
+        room = MAX_EARLY_DATA - len(self._early_data)
+        try:
+            data = self._socket.recv(room) if room and not self._client_ended else None
+        except BlockingIOError:
+            return
+        except OSError:
+            data = None
+        if data is None:
+            self._session.end("client reset", reset)
+            return
+        self._early_data += data
+        self._client_ended = not data
+        if self._client_ended or len(self._early_data) >= MAX_EARLY_DATA:
+            self._pipeline.reactor.change(self._socket.fileno(), 0)
+
+    def _resume_reading(self) -> None:
+        """Watch the client again, should it have ended or sent too much while it waited."""
+        if self._client_ended or len(self._early_data) >= MAX_EARLY_DATA:
+            self._client_ended = False
+            self._pipeline.reactor.change(self._socket.fileno(), READ)
+
+    def _end_after_reply(self, outcome: str) -> None:
+        """Send what the handshake has queued, and close so that the client can read it."""
+        reply = self._handshake.data_to_send()
+        if not reply or self._send(reply):
+            self._session.end(outcome, self._pipeline.closer.linger)
