@@ -244,9 +244,14 @@ class Dial:
         self._send(handshake.data_to_send())
         if not handshake.done or self._finish is None:
             return False
-        self._early_data = handshake.trailing_data()
+        early = handshake.trailing_data()
         if handshake.filter is not None:
             self._filters.insert(0, handshake.filter)
+            if early:
+                handshake.filter.from_upstream(early)
+                early = handshake.filter.to_client()
+                self._send(b"")
+        self._early_data = early
         self._handshake = None
         self._hop += 1
         return True

@@ -79,12 +79,14 @@ class FilterRelay:
 
     @contained
     def start(self, early_up: bytes, early_down: bytes) -> None:
-        """Begin. The client's socket is watched for READ already, by another; the upstream's is not watched."""
+        """Begin, with what the client has sent already, and with what it is to be sent first.
+
+        The client's socket is watched for READ already, by another; the upstream's is not watched.
+        """
         self._reactor.hand_over(self.client.sock.fileno(), self._on_client)
         if early_up:
             self._filter.from_client(early_up)
-        if early_down:
-            self._filter.from_upstream(early_down)
+        self.client.queued = early_down
         self._proceed()
 
     def abort(self) -> None:

@@ -18,6 +18,7 @@ class Stack:
         self._client_done = False
         self._upstream_done = False
         self._to_client = b""
+        self._move()
 
     def from_client(self, data: bytes) -> None:
         if self._outer is None:

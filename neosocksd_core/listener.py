@@ -79,7 +79,7 @@ def _bind_one(host: str, port: int, settings: Settings, v6only: bool) -> socket.
 
 
 class Listener:
-    """Accepts from one socket until it is closed."""
+    """Accepts from one socket until it is stopped."""
 
     def __init__(
         self, reactor: Reactor, sock: socket.socket, on_accept: OnAccept, log: logging.Logger
@@ -92,12 +92,11 @@ class Listener:
         self._pause: Timer | None = None
         reactor.watch(sock.fileno(), READ, self._on_readable)
 
-    def close(self) -> None:
-        """Stop accepting, and close the socket."""
+    def stop(self) -> None:
+        """Accept no more. The socket stays open: it is its owner's."""
         if self._pause is not None:
             self._pause.cancel()
         self._reactor.unwatch(self._socket.fileno())
-        self._socket.close()
 
     def _on_readable(self, events: int) -> None:
         accept, on_accept = self._socket.accept, self.on_accept

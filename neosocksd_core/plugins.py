@@ -229,9 +229,12 @@ def _is_socket_address(value: object) -> TypeGuard[SocketAddress]:
 
 
 def _claim(owners: dict[str, str], kind: str, what: str, plugin: str) -> None:
-    other = owners.setdefault(what, plugin)
-    if other != plugin:
+    other = owners.get(what)
+    if other == plugin:
+        raise PluginError(f"plugin {plugin!r} claims the {kind} {what!r} twice")
+    if other is not None:
         raise PluginError(f"plugins {other!r} and {plugin!r} both claim the {kind} {what!r}")
+    owners[what] = plugin
 
 
 def _log_failure(server: ServerContext, name: str, hook: str, result: object) -> None:

@@ -180,7 +180,7 @@ class ClientHandshake(Protocol):
         ...
 
     def trailing_data(self) -> bytes:
-        """Take the bytes that followed the hop's last message; they belong to the tunnel."""
+        """Take the bytes that followed the hop's last message; they belong to the tunnel (and to :attr:`filter`, if there is one)."""
         ...
 
     @property

@@ -93,8 +93,8 @@ class Upstream:
     """A connection that stands, to ``address`` through ``chain``.
 
     Whoever holds it owns the socket: hand it on (a router answers with it) or :meth:`close` it.
-    ``bound`` is our own address of the connection. ``early_data`` are bytes that came with the last
-    hop's reply and belong to the tunnel; ``filter`` is set where a dialer encodes the stream.
+    ``bound`` is our own address of the connection. ``early_data`` came with the last hop's reply
+    and is the tunnel's first, decoded already; ``filter`` is set where a dialer encodes the stream.
     """
 
     socket: socket.socket

@@ -11,20 +11,16 @@ import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from socket import AddressFamily
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import anyio
-
 from neosocksd_core import configuration
-from neosocksd_core.addresses import AddressError, Chain, SocketAddress, parse_chain
+from neosocksd_core.addresses import Address, AddressError, Chain, SocketAddress, parse_chain
 from neosocksd_core.dial import SERVER, Dialling
 from neosocksd_core.errors import ConfigurationError
-from neosocksd_core.listener import Listener
 from neosocksd_core.listening import BoundSockets, Place, plan
-from neosocksd_core.log import escape
+from neosocksd_core.log import NOTICE
 from neosocksd_core.pipeline import Pipeline
 from neosocksd_core.plugins import Plugins
 from neosocksd_core.policy import Policy
@@ -32,7 +28,7 @@ from neosocksd_core.protocols import Authenticator, Dialer, Resolver, Router
 from neosocksd_core.reactor import Reactor, open_reactor
 from neosocksd_core.requests import Forward, SessionInfo, Upstream
 from neosocksd_core.resolver import Names, SystemResolver
-from neosocksd_core.services import Service
+from neosocksd_core.runtime import NotRunningError, Runtime
 from neosocksd_core.settings import Section, Settings
 from neosocksd_core.statistics import Counters, Statistics
 
@@ -89,14 +85,10 @@ class Server:
         """What the command that runs the server should end with."""
         self._counters = Counters()
         self._bound = BoundSockets()
-        self._listeners: dict[int, Listener] = {}
-        self._pipeline: Pipeline | None = None
-        self._names: Names | None = None
-        self._stop_requested: anyio.Event | None = None
+        self._runtime: Runtime | None = None
+        self._context: AbstractAsyncContextManager[None] | None = None
         self._is_stopping = False
         self._drain: float | None = None
-        self._drain_scope: anyio.CancelScope | None = None
-        self._running: AbstractAsyncContextManager[None] | None = None
         self._composition = self._compose()
         self._router = router or self._plugins.create_router(self)
         self._authenticator = authenticator or self._plugins.create_authenticator(self)
@@ -157,17 +149,17 @@ class Server:
 
     def statistics(self) -> Statistics:
         """A snapshot of the counters."""
-        if self._pipeline is None:
-            return self._counters.snapshot(0, 0, 0, 0)
-        return self._pipeline.statistics()
+        runtime = self._runtime
+        return runtime.pipeline.statistics() if runtime else self._counters.snapshot(0, 0, 0, 0)
 
     def sessions(self) -> list[SessionInfo]:
         """A snapshot of the session table."""
-        return [session.info() for session in self._pipeline.table] if self._pipeline else []
+        runtime = self._runtime
+        return [session.info() for session in runtime.pipeline.table] if runtime else []
 
     def close_session(self, session_id: int) -> bool:
         """Reset one session; False if there is none of that id."""
-        session = self._pipeline.table.get(session_id) if self._pipeline else None
+        session = self._runtime.pipeline.table.get(session_id) if self._runtime else None
         if session is None:
             return False
         session.abort("closed by request")
@@ -177,22 +169,18 @@ class Server:
         """Connect on the server's own behalf: no guard, no block list; the chain of the settings comes first.
 
         :raises DialError: when that fails or takes longer than ``dial_timeout``.
-        :raises RuntimeError: while the server does not run.
+        :raises NotRunningError: while the server does not run.
         """
-        if self._pipeline is None:
-            raise RuntimeError("the server is not running")
-        prefixed = Forward(forward.address, self._composition.chain + forward.chain)
-        return await self._pipeline.dialling.dial(prefixed, SERVER)
+        prefixed = Forward(forward.address, self.chain + forward.chain)
+        return await self._running().pipeline.dialling.dial(prefixed, SERVER)
 
     async def lookup(self, host: str) -> Sequence[str]:
         """Resolve a name by the server's resolver and cache.
 
         :raises DialError: with reason NAME_NOT_RESOLVED.
-        :raises RuntimeError: while the server does not run.
+        :raises NotRunningError: while the server does not run.
         """
-        if self._names is None:
-            raise RuntimeError("the server is not running")
-        return await self._names.resolve(host)
+        return await self._running().names.resolve(host)
 
     # Life cycle.
 
@@ -216,118 +204,27 @@ class Server:
             await self.wait_stopped()
 
     async def wait_stopped(self) -> None:
-        """Wait until somebody asks for a stop."""
-        if self._stop_requested is None:
-            raise RuntimeError("the server is not running")
-        await self._stop_requested.wait()
+        """Wait until somebody asks for a stop.
+
+        :raises NotRunningError: while the server does not run.
+        """
+        await self._running().stop_requested.wait()
 
     def stop(self, exit_status: int = 0, *, drain: float | None = None) -> None:
         """Begin an orderly stop: no new sessions, *drain* seconds for the others (the setting's, if None).
 
-        A second call ends a drain that is under way at once.
+        A second call ends a drain that is under way.
         """
-        if self._drain_scope is not None:
-            self._drain_scope.cancel()
         if self._is_stopping:
             self._drain = 0.0
+            if self._runtime is not None:
+                self._runtime.end_drain()
             return
         self._is_stopping = True
-        self.exit_status = exit_status
         self._drain = drain
-        if self._stop_requested is not None:
-            self._stop_requested.set()
-
-    async def __aenter__(self) -> Self:
-        if self._running is not None:
-            raise RuntimeError("the server runs already")
-        running = self._run()
-        await running.__aenter__()
-        self._running = running
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            await running.__aexit__(kind, error, traceback)
-
-    @asynccontextmanager
-    async def _run(self) -> AsyncGenerator[None, None]:
-        self.bind()
-        try:
-            async with open_reactor() as reactor:
-                system = SystemResolver(reactor)
-                try:
-                    self._start(reactor, self._resolver or system)
-                    yield
-                    await self._wind_down()
-                finally:
-                    system.close()
-                    self._tear_down()
-        finally:
-            self._bound.close()
-
-    def _start(self, reactor: Reactor, resolver: Resolver) -> None:
-        self._stop_requested = anyio.Event()
-        if self._is_stopping:
-            self._stop_requested.set()
-        self._names = Names(reactor, resolver, _FAMILIES[self._settings.resolve_pf], self._counters)
-        self._pipeline = Pipeline(
-            reactor,
-            self._settings,
-            self.log,
-            self._counters,
-            self._make_dialling(reactor),
-            self._composition.chain,
-            self._router,
-            self._authenticator,
-            self._observers,
-        )
-        reactor.on_error = partial(self._pipeline.report, where="reactor")
-        for service in self._plugins.services(self):
-            reactor.spawn(partial(self._run_service, service), name=service.name)
-        self._listen()
-        self.log.log(
-            logging.INFO + 5,
-            "listening on %s",
-            ", ".join(f"{host}:{port}" for host, port, *_ in self.addresses),
-        )
-
-    def _make_dialling(self, reactor: Reactor) -> Dialling:
-        assert self._names is not None
-        guarded = [*self.addresses, *self._plugins.guarded_addresses(self)]
-        policy = Policy(self._settings, guarded)
-        return Dialling(
-            reactor,
-            self._settings,
-            self._composition.dialers,
-            self._names,
-            policy,
-            self._counters,
-            self._report,
-        )
-
-    def _report(self, error: Exception, where: str) -> None:
-        if self._pipeline is not None:
-            self._pipeline.report(error, where)
-
-    def _listen(self) -> None:
-        """Accept on every bound socket, for the frontend that the plan gives it."""
-        pipeline = self._pipeline
-        assert pipeline is not None
-        for place in self._composition.places:
-            serve = partial(pipeline.serve, frontend=place.frontend)
-            for sock in self._bound.at(place):
-                listener = self._listeners.get(sock.fileno())
-                if listener is None:
-                    listener = Listener(pipeline.reactor, sock, serve, self.log)
-                    self._listeners[sock.fileno()] = listener
-                else:
-                    listener.on_accept = serve
+        self.exit_status = exit_status
+        if self._runtime is not None:
+            self._runtime.stop_requested.set()
 
     def reload(self, settings: Settings | Mapping[str, Any]) -> None:
         """Replace the settings: listeners come and go, sessions stay, plugins are told.
@@ -344,56 +241,100 @@ class Server:
             self._settings = old
             raise
         self._composition = composition
-        for sock in self._bound.release(composition.places):
-            listener = self._listeners.pop(sock.fileno(), None)
-            if listener is None:
-                sock.close()
-            else:
-                listener.close()
+        gone = self._bound.release(composition.places)
         for field in RESTART_FIELDS:
             if getattr(fresh, field) != getattr(old, field):
                 self.log.warning("%s has changed, which takes effect after a restart", field)
         self._plugins.reload(self)
-        if self._pipeline is not None:
-            self._pipeline.configure(
-                fresh, self._make_dialling(self._pipeline.reactor), self._composition.chain
-            )
-            self._listen()
+        runtime = self._runtime
+        if runtime is not None:
+            runtime.listen(composition.places, self._bound)
+            dialling = self._make_dialling(runtime.reactor, runtime.names)
+            runtime.pipeline.configure(fresh, dialling, composition.chain)
+        for sock in gone:
+            sock.close()
 
-    async def _run_service(self, service: Service) -> None:
+    async def __aenter__(self) -> Self:
+        if self._context is not None:
+            raise RuntimeError("the server runs already")
+        context = self._run()
+        await context.__aenter__()
+        self._context = context
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        context, self._context = self._context, None
+        if context is not None:
+            await context.__aexit__(kind, error, traceback)
+
+    @asynccontextmanager
+    async def _run(self) -> AsyncGenerator[None, None]:
+        self.bind()
         try:
-            await service.run()
-        except Exception as error:
-            self._report(error, f"service {service.name}")
+            async with open_reactor() as reactor:
+                system = SystemResolver(reactor)
+                runtime = self._runtime = self._start(reactor, self._resolver or system)
+                try:
+                    yield
+                    self._is_stopping = True
+                    runtime.stop_listening()
+                    self._bound.close()
+                    await runtime.drain(
+                        self._settings.drain if self._drain is None else self._drain
+                    )
+                finally:
+                    self._runtime = None
+                    self._is_stopping = False
+                    runtime.close()
+                    system.close()
+        finally:
+            self._bound.close()
 
-    async def _wind_down(self) -> None:
-        """Stop listening, and give the sessions time to end."""
-        self._is_stopping = True
-        self._stop_listening()
-        pipeline = self._pipeline
-        assert pipeline is not None
-        pipeline.close_idle()
-        grace = self._settings.drain if self._drain is None else self._drain
-        if len(pipeline.table) and grace:
-            self.log.info("waiting up to %g s for %d sessions", grace, len(pipeline.table))
-            with anyio.move_on_after(grace) as self._drain_scope:
-                await pipeline.wait_empty()
-            self._drain_scope = None
+    def _start(self, reactor: Reactor, resolver: Resolver) -> Runtime:
+        settings = self._settings
+        names = Names(reactor, resolver, _FAMILIES[settings.resolve_pf], self._counters)
+        pipeline = Pipeline(
+            reactor,
+            settings,
+            self.log,
+            self._counters,
+            self._make_dialling(reactor, names),
+            self.chain,
+            self._router,
+            self._authenticator,
+            self._observers,
+        )
+        runtime = Runtime(reactor, names, pipeline, self.log)
+        if self._is_stopping:
+            runtime.stop_requested.set()
+        runtime.start_services(self._plugins.services(self))
+        runtime.listen(self._composition.places, self._bound)
+        places = ", ".join(str(Address(host, port)) for host, port, *_ in self.addresses)
+        self.log.log(NOTICE, "listening on %s", places)
+        return runtime
 
-    def _stop_listening(self) -> None:
-        for listener in self._listeners.values():
-            listener.close()
-        self._listeners.clear()
-        self._bound.close()
+    def _make_dialling(self, reactor: Reactor, names: Names) -> Dialling:
+        guarded = [*self.addresses, *self._plugins.guarded_addresses(self)]
+        return Dialling(
+            reactor,
+            self._settings,
+            self._composition.dialers,
+            names,
+            Policy(self._settings, guarded),
+            self._counters,
+            self._report,
+        )
 
-    def _tear_down(self) -> None:
-        """Close whatever is left; does not wait."""
-        self._stop_listening()
-        pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None:
-            pipeline.close()
-            final = self._counters.lasterror
-            self.log.debug("stopped; last error: %s", escape(final or "none"))
-        self._names = None
-        self._stop_requested = None
-        self._is_stopping = False
+    def _running(self) -> Runtime:
+        if self._runtime is None:
+            raise NotRunningError("the server is not running")
+        return self._runtime
+
+    def _report(self, error: Exception, where: str) -> None:
+        if self._runtime is not None:
+            self._runtime.pipeline.report(error, where)

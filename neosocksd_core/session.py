@@ -98,8 +98,12 @@ class Session:
         if not filters:
             self._start_relay(upstream.socket, early, upstream.early_data)
             return
+        early_down = upstream.early_data
         if own_filter is not None:
             self._handshake = handshake
+            if early_down:
+                own_filter.from_upstream(early_down)
+                early_down = b""
         relay = FilterRelay(
             self._pipeline.movers,
             self._socket,
@@ -109,7 +113,7 @@ class Session:
             partial(self._pipeline.report, where=f"filter of session {self.id}"),
         )
         self._relay = relay
-        relay.start(early, upstream.early_data)
+        relay.start(early, early_down)
 
     def expire(self) -> None:
         """The time from accept to relay has passed."""

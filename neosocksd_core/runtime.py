@@ -1,0 +1,86 @@
+"""The part of a server that exists only while it runs: what needs an event loop."""
+
+import logging
+import socket
+from collections.abc import Sequence
+from functools import partial
+
+import anyio
+
+from neosocksd_core.errors import NeosocksdError
+from neosocksd_core.listener import Listener, OnAccept
+from neosocksd_core.listening import BoundSockets, Place
+from neosocksd_core.pipeline import Pipeline
+from neosocksd_core.reactor import Reactor
+from neosocksd_core.resolver import Names
+from neosocksd_core.services import Service
+
+
+class NotRunningError(NeosocksdError):
+    """What was asked for needs a running server."""
+
+
+class Runtime:
+    """The running stages of one server, and their listeners."""
+
+    def __init__(
+        self, reactor: Reactor, names: Names, pipeline: Pipeline, log: logging.Logger
+    ) -> None:
+        self.reactor = reactor
+        self.names = names
+        self.pipeline = pipeline
+        self.stop_requested = anyio.Event()
+        self._log = log
+        self._listeners: dict[socket.socket, Listener] = {}
+        self._drain_scope: anyio.CancelScope | None = None
+        reactor.on_error = partial(pipeline.report, where="reactor")
+
+    def start_services(self, services: Sequence[Service]) -> None:
+        """Start the plugins' long-running work."""
+        for service in services:
+            self.reactor.spawn(partial(self._run_service, service), name=service.name)
+
+    def listen(self, places: Sequence[Place], bound: BoundSockets) -> None:
+        """Accept on every bound socket, for the frontend of its place; on those that are gone, no longer."""
+        wanted: dict[socket.socket, OnAccept] = {}
+        for place in places:
+            on_accept: OnAccept = partial(self.pipeline.serve, frontend=place.frontend)
+            wanted |= dict.fromkeys(bound.at(place), on_accept)
+        for sock in self._listeners.keys() - wanted.keys():
+            self._listeners.pop(sock).stop()
+        for sock, accept in wanted.items():
+            if sock in self._listeners:
+                self._listeners[sock].on_accept = accept
+            else:
+                self._listeners[sock] = Listener(self.reactor, sock, accept, self._log)
+
+    def end_drain(self) -> None:
+        """Do not wait for the sessions any longer."""
+        if self._drain_scope is not None:
+            self._drain_scope.cancel()
+
+    async def drain(self, grace: float) -> None:
+        """Give the sessions *grace* seconds to end."""
+        self.pipeline.close_idle()
+        if len(self.pipeline.table) and grace:
+            self._log.info("waiting up to %g s for %d sessions", grace, len(self.pipeline.table))
+            with anyio.move_on_after(grace) as self._drain_scope:
+                await self.pipeline.wait_empty()
+            self._drain_scope = None
+
+    def close(self) -> None:
+        """Close whatever is left; does not wait."""
+        self.stop_listening()
+        self.pipeline.close()
+
+    def stop_listening(self) -> None:
+        """Accept nobody any more."""
+        for listener in self._listeners.values():
+            listener.stop()
+        self._listeners.clear()
+
+    async def _run_service(self, service: Service) -> None:
+        try:
+            await service.run()
+        except Exception as error:
+            self.pipeline.report(error, f"service {service.name}")
