@@ -13,7 +13,7 @@ from neosocksd_core.errors import (
     PluginError,
     ProtocolError,
 )
-from neosocksd_core.hookspecs import ServerContext, hookimpl
+from neosocksd_core.hookspecs import Commands, ServerContext, hookimpl
 from neosocksd_core.protocols import (
     Authenticator,
     Claim,
@@ -55,6 +55,7 @@ __all__ = [
     "Claim",
     "ClientConnection",
     "ClientHandshake",
+    "Commands",
     "CompoundFlag",
     "ConfigurationError",
     "Connect",

@@ -99,7 +99,7 @@ def decode_host(raw: bytes) -> str:
         host = raw.decode("ascii")
     except UnicodeDecodeError:
         raise AddressError(f"not a host name: {raw!r}") from None
-    if "%" in host or host.lower().endswith("localhost."):
+    if "%" in host or f".{host}".lower().endswith(".localhost."):
         raise AddressError(f"not a host name: {raw!r}")
     return check_host(host)
 

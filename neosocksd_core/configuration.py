@@ -5,6 +5,7 @@ Layers are merged (a program's or file's first, the environment over it, flags o
 the very key, variable or flag that is to blame. Messages are one line, and never show a value.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -165,14 +166,12 @@ def merge(plugins: Plugins, layers: Sequence[Layer]) -> Settings:
     for path, item in given.items():
         holder = values if len(path) == 1 else values[path[0]]
         holder[path[-1]] = item.value
-    try:
-        settings = schema.model.model_validate(values)
-    except ValidationError as error:
-        raise _translate(error, given) from None
-    for path, item in given.items():
         if not item.is_text:
             _check_kind(item, schema.by_path[path])
-    return settings
+    try:
+        return schema.model.model_validate(values)
+    except ValidationError as error:
+        raise _translate(error, given) from None
 
 
 def warnings_about(settings: Settings) -> list[str]:
@@ -213,7 +212,8 @@ def _translate(error: ValidationError, given: Mapping[Path, Given]) -> Configura
             where = f"{item.origin}.{inner}" if inner else item.origin
             return ConfigurationError(f"{_short(where)}: {_short(message)}")
     # A validator of the whole model: name the values that its message speaks of.
-    origins = [item.origin for path, item in given.items() if path[-1] in message]
+    named = set(re.findall(r"\w+", message))
+    origins = dict.fromkeys(item.origin for path, item in given.items() if path[-1] in named)
     where = ", ".join(origins) or ".".join(location)
     return ConfigurationError(f"{_short(where)}: {_short(message)}" if where else _short(message))
 

@@ -95,8 +95,10 @@ def is_file(specification: str) -> bool:
     return "/" in specification or specification.endswith(".py")
 
 
-def load_file(path: Path) -> tuple[Origin, ModuleType]:
-    """Load a plugin that is a single file; its name is the stem of the file's. Each call makes a module of its own.
+def load_file(path: Path) -> tuple[Origin, object]:
+    """Load a plugin that is a single file; its name is the stem of the file's.
+
+    The plugin is the class ``Plugin`` in the file where there is one, else the module. Each call makes a module of its own.
 
     :raises PluginError: naming the file, if it cannot be read, or raises.
     """
@@ -116,7 +118,8 @@ def load_file(path: Path) -> tuple[Origin, ModuleType]:
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise import_failure(name, str(path), error) from error
-    return Origin(name, str(path), str(getattr(module, "__version__", ""))), module
+    origin = Origin(name, str(path), str(getattr(module, "__version__", "")))
+    return origin, getattr(module, "Plugin", module)
 
 
 def origin_of(plugin: object) -> Origin:

@@ -39,6 +39,14 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 SectionT = TypeVar("SectionT", bound=Section)
 
 
+class Commands(Protocol):
+    """Where subcommands are added: what :meth:`argparse.ArgumentParser.add_subparsers` gives."""
+
+    def add_parser(
+        self, name: str, *, help: str = ..., description: str = ...  # noqa: A002
+    ) -> argparse.ArgumentParser: ...
+
+
 class ServerContext(Protocol):
     """The server, as far as plugins may lean on it. Every hook that takes ``server`` is given one of these."""
 
@@ -116,7 +124,7 @@ def load_config(path: Path) -> Mapping[str, Any] | None:
 
 
 @hookspec
-def register_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def register_commands(commands: Commands) -> None:
     """Add subcommands to the command line: a parser whose default ``run`` takes the parsed arguments and returns an exit status."""
 
 
@@ -137,7 +145,7 @@ def create_resolver(server: ServerContext) -> Resolver | None:
 
 @hookspec(firstresult=True)
 def create_authenticator(server: ServerContext) -> Authenticator | None:
-    """What judges clients' credentials by themselves. Stops at the first non-None result."""
+    """What judges clients' credentials by themselves. Stops at the first non-None result; if there was none, a reload asks again."""
 
 
 @hookspec(firstresult=True)

@@ -52,8 +52,15 @@ class Pipeline:
             reactor, settings.timeout, Session.expire
         )
 
-    def configure(self, settings: Settings, dialling: Dialling, chain: Chain) -> None:
+    def configure(
+        self,
+        settings: Settings,
+        dialling: Dialling,
+        chain: Chain,
+        authenticator: Authenticator | None,
+    ) -> None:
         """Take over new settings for what begins from now on."""
+        self.authenticator = authenticator
         self.dialling = dialling
         self.chain = chain
         self.admission.configure(settings)

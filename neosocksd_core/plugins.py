@@ -4,24 +4,20 @@ Each method checks what the hooks answer: a thing of the wrong shape, or one tha
 error that names the plugins.
 """
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import Any, TypeGuard, cast
 
 from neosocksd_core.addresses import SocketAddress
 from neosocksd_core.discovery import one_line
 from neosocksd_core.endpoints import Endpoint
 from neosocksd_core.errors import PluginError
-from neosocksd_core.hookspecs import ServerContext
+from neosocksd_core.hookspecs import Commands, ServerContext
 from neosocksd_core.protocols import Authenticator, Dialer, Frontend, Observer, Resolver, Router
 from neosocksd_core.registry import PluginInfo, Registry
 from neosocksd_core.schema import Schema
 from neosocksd_core.services import Service
 from neosocksd_core.settings import Section
-
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 __all__ = ["PluginInfo", "Plugins"]
 
@@ -60,7 +56,7 @@ class Plugins(Registry):
             return cast("Mapping[str, Any]", values)
         return None
 
-    def register_commands(self, commands: "Commands") -> None:
+    def register_commands(self, commands: Commands) -> None:
         """Let the plugins add their subcommands."""
         for _ in self.call("register_commands", known=True, commands=commands):
             pass

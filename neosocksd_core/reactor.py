@@ -11,6 +11,7 @@ import itertools
 import os
 import select
 import selectors
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -125,6 +126,7 @@ class Reactor:
         self._timers: list[tuple[float, int, Timer]] = []
         self._count = itertools.count()
         self._posted: deque[Callable[[], None]] = deque()
+        self._wake_lock = threading.Lock()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -158,10 +160,12 @@ class Reactor:
         return timer
 
     def call_threadsafe(self, callback: Callable[[], None]) -> None:
-        """Call *callback* soon, on the loop; may be called from any thread."""
+        """Call *callback* soon, on the loop; may be called from any thread, and does nothing once the reactor is closed."""
         self._posted.append(callback)
-        with suppress(BlockingIOError, OSError):
-            os.write(self._wake_write, b"\0")
+        # The lock keeps the number of a closed descriptor, which may be another's by now, from being written to.
+        with self._wake_lock, suppress(OSError):
+            if self._wake_write >= 0:
+                os.write(self._wake_write, b"\0")
 
     def spawn(self, work: Callable[[], Awaitable[None]], name: str) -> anyio.CancelScope:
         """Run a coroutine function in the server's task group; the scope cancels it."""
@@ -214,7 +218,9 @@ class Reactor:
     def close(self) -> None:
         self.unwatch(self._wake_read)
         os.close(self._wake_read)
-        os.close(self._wake_write)
+        with self._wake_lock:
+            os.close(self._wake_write)
+            self._wake_write = -1
         self._poller.close()
 
     def _run_posted(self, events: int) -> None:
@@ -231,17 +237,32 @@ class DeadlineQueue(Generic[ItemT]):
     """Items that all get the same time: adding and removing one costs a dictionary entry, and one timer serves all."""
 
     def __init__(self, reactor: Reactor, limit: float, expire: Callable[[ItemT], None]) -> None:
-        self.limit = limit
+        self._limit = limit
         self._reactor = reactor
         self._expire = expire
         self._deadlines: dict[ItemT, float] = {}
         self._timer: Timer | None = None
 
+    @property
+    def limit(self) -> float:
+        """Seconds that each item gets. A shorter one holds for the items that are here too, from now on."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: float) -> None:
+        self._limit = limit
+        latest = time.monotonic() + limit
+        # They stay sorted by their deadlines, which is what _run relies on.
+        self._deadlines = {item: min(when, latest) for item, when in self._deadlines.items()}
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._reactor.call_later(0.0, self._run)
+
     def add(self, item: ItemT) -> None:
-        """Give *item* until ``limit`` seconds from now."""
-        self._deadlines[item] = time.monotonic() + self.limit
+        """Give *item*, which is not here yet, until ``limit`` seconds from now."""
+        self._deadlines[item] = time.monotonic() + self._limit
         if self._timer is None:
-            self._timer = self._reactor.call_later(self.limit, self._run)
+            self._timer = self._reactor.call_later(self._limit, self._run)
 
     def discard(self, item: ItemT) -> None:
         """*item* is done, or was never here."""

@@ -177,7 +177,14 @@ class SystemResolver:
                 self._threads += 1
         self._work.put(work)
         if grow:
-            threading.Thread(target=self._serve, name="neosocksd lookup", daemon=True).start()
+            thread = threading.Thread(target=self._serve, name="neosocksd lookup", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no thread to give: the others have to do, if there are any
+                with self._lock:
+                    self._threads -= 1
+                    if not self._threads:
+                        raise
 
     def _serve(self) -> None:
         while True:
@@ -198,7 +205,7 @@ class SystemResolver:
 def _getaddrinfo(host: str, family: socket.AddressFamily) -> Resolution | DialError:
     try:
         found = socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError, TypeError) as error:  # ValueError: IDNA's labels, a NUL
         reason = error.strerror if isinstance(error, OSError) else "not a host name"
         return DialError(Reason.NAME_NOT_RESOLVED, f"{host}: {reason}")
     return Resolution(tuple(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)))

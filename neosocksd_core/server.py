@@ -94,10 +94,7 @@ class Server:
         self._authenticator = authenticator or self._plugins.create_authenticator(self)
         self._resolver = resolver or self._plugins.create_resolver(self)
         self._observers = self._plugins.observers(self)
-        if self._settings.auth_required and self._router is None and self._authenticator is None:
-            raise ConfigurationError(
-                "auth_required: nobody can judge credentials; configure users (static_auth) or a ruleset"
-            )
+        self._require_judge(self._authenticator)
 
     def _compose(self) -> Composition:
         """Derive from the settings what is derived anew at each reload."""
@@ -109,6 +106,12 @@ class Server:
             raise ConfigurationError(f"proxy: {error}") from None
         places = plan(self._settings, self._plugins.frontends(self))
         return Composition(dialers, ports, chain, places)
+
+    def _require_judge(self, authenticator: Authenticator | None) -> None:
+        if self._settings.auth_required and self._router is None and authenticator is None:
+            raise ConfigurationError(
+                "auth_required: nobody can judge credentials; configure users (static_auth) or a ruleset"
+            )
 
     # What plugins and embedders may ask.
 
@@ -236,6 +239,8 @@ class Server:
         self._settings = fresh
         try:
             composition = self._compose()
+            authenticator = self._authenticator or self._plugins.create_authenticator(self)
+            self._require_judge(authenticator)
             self._bound.rebind(composition.places, fresh)
         except Exception:
             self._settings = old
@@ -245,12 +250,13 @@ class Server:
         for field in RESTART_FIELDS:
             if getattr(fresh, field) != getattr(old, field):
                 self.log.warning("%s has changed, which takes effect after a restart", field)
+        self._authenticator = authenticator
         self._plugins.reload(self)
         runtime = self._runtime
         if runtime is not None:
             runtime.listen(composition.places, self._bound)
             dialling = self._make_dialling(runtime.reactor, runtime.names)
-            runtime.pipeline.configure(fresh, dialling, composition.chain)
+            runtime.pipeline.configure(fresh, dialling, composition.chain, authenticator)
         for sock in gone:
             sock.close()
 

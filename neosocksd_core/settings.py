@@ -146,11 +146,13 @@ class Settings(Section):
     tcp_sndbuf: int = Field(
         default=0,
         ge=0,
+        le=2**30,
         description="send buffer in bytes, 0 leaves it to the system",
     )
     tcp_rcvbuf: int = Field(
         default=0,
         ge=0,
+        le=2**30,
         description="receive buffer in bytes, 0 leaves it to the system",
     )
     timeout: Annotated[float, Option(("-t", "--timeout"), metavar="S")] = Field(

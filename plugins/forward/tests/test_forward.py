@@ -1,0 +1,138 @@
+"""Forwarding: settings, the hooks' errors, and the machine that asks at once."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from pydantic import ValidationError
+
+import neosocksd_forward
+from neosocksd_core import (
+    Address,
+    AddressType,
+    Claim,
+    ClientConnection,
+    ConfigurationError,
+    Connect,
+    Frontend,
+    Handshake,
+    Reason,
+    ServerContext,
+    Settings,
+)
+from neosocksd_forward.config import ForwardSettings
+from neosocksd_forward.frontend import ForwardFrontend, ForwardHandshake, parse_target
+
+CONNECTION = cast(ClientConnection, None)
+
+
+def server(address: str, *, auth_required: bool = False) -> Any:
+    """As much of a server as the hooks of this plugin look at; its attributes can be replaced."""
+    context = SimpleNamespace(
+        settings=Settings.model_validate({"auth_required": auth_required}),
+        forward=ForwardSettings(address=address),
+    )
+
+    def section(model: type[Any]) -> ForwardSettings:
+        assert model is ForwardSettings
+        return cast(ForwardSettings, context.forward)
+
+    context.section = section
+    return context
+
+
+def frontend(context: Any) -> Frontend:
+    frontends = neosocksd_forward.register_frontends(cast(ServerContext, context))
+    assert frontends is not None
+    [found] = frontends
+    return found
+
+
+TARGETS = [
+    ("127.0.0.1:80", Address("127.0.0.1", 80), AddressType.IPV4),
+    ("[::1]:80", Address("::1", 80), AddressType.IPV6),
+    ("example.org:65535", Address("example.org", 65535), AddressType.DOMAIN),
+    (":", Address("", 0), AddressType.DOMAIN),
+]
+
+
+@pytest.mark.parametrize(("text", "target", "address_type"), TARGETS)
+def test_the_first_event_is_the_request(
+    text: str, target: Address, address_type: AddressType
+) -> None:
+    machine: Handshake = frontend(server(text)).handshake(CONNECTION)
+    assert machine.next_event() == Connect(target, address_type, None, "forward")
+    assert machine.next_event() is None
+    assert machine.trailing_data() == b""
+
+
+def test_an_unset_target_reads_as_the_router_expects_it() -> None:
+    assert str(parse_target(":").target) == ":0"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nonsense", "example.org", "::1:80", "[::1:80", "h:65536", "h:-1", "a b:80", ":80", "::"],
+)
+def test_a_bad_address_is_an_error_of_the_settings(text: str) -> None:
+    with pytest.raises(ValidationError, match="address"):
+        ForwardSettings(address=text)
+
+
+def test_no_address_no_frontend() -> None:
+    assert ForwardSettings().address == ""
+    assert neosocksd_forward.register_frontends(cast(ServerContext, server(""))) is None
+
+
+def test_the_listeners_are_claimed_explicitly() -> None:
+    forward = frontend(server("h:80"))
+    assert (forward.name, forward.claim) == ("forward", Claim.EXPLICIT)
+    assert not forward.listen
+    assert not forward.first_bytes
+
+
+def test_authentication_cannot_be_required() -> None:
+    with pytest.raises(ConfigurationError, match="auth_required"):
+        frontend(server("h:80", auth_required=True))
+
+
+def test_a_reload_changes_the_target_of_new_connections() -> None:
+    context = server("old:80")
+    forward = frontend(context)
+    before = forward.handshake(CONNECTION)
+    context.forward = ForwardSettings(address="new:81")
+    after = forward.handshake(CONNECTION).next_event()
+    assert before.next_event() == parse_target("old:80")
+    assert after == parse_target("new:81")
+    context.forward = ForwardSettings()
+    assert forward.handshake(CONNECTION).next_event() == parse_target("new:81")
+
+
+def test_connections_share_one_request() -> None:
+    forward = ForwardFrontend(cast(ServerContext, server("h:80")))
+    events = [forward.handshake(CONNECTION).next_event() for _ in range(2)]
+    assert events[0] is events[1]
+
+
+def test_the_client_is_told_nothing_and_its_bytes_are_kept() -> None:
+    machine = ForwardHandshake(parse_target("h:80"))
+    machine.receive_data(b"GET ")
+    assert machine.next_event() is not None
+    machine.receive_data(b"/")
+    machine.judge(True)
+    machine.reject(Reason.TIMED_OUT)
+    machine.expire()
+    machine.grant(("127.0.0.1", 1))
+    assert machine.data_to_send() == b""
+    assert machine.trailing_data() == b"GET /"
+    assert machine.trailing_data() == b""
+
+
+def test_importing_the_plugin_imports_no_machine() -> None:
+    code = "import neosocksd_forward, sys; print(*(m for m in sys.modules if m.startswith('neosocksd_f')))"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout.split() == ["neosocksd_forward"]

@@ -1,0 +1,35 @@
+"""The settings of the HTTP plugin, section ``[http_connect]``."""
+
+from typing import Annotated
+
+from pydantic import field_validator
+
+from neosocksd_core import Option, Section
+from neosocksd_core.addresses import parse_listen_address
+
+TAKE_OVER = ""
+"""In place of an address: the listeners of the core's ``listen``."""
+
+
+class HttpSettings(Section):
+    """Where the HTTP proxy listens."""
+
+    listen: Annotated[
+        tuple[str, ...],
+        Option(("--http",), flat="http_listen", metavar="ADDR", bare=TAKE_OVER),
+    ] = ()
+    """listen for HTTP clients at ADDR; an empty one, or the flag without one, takes over `listen`
+    """
+
+    @field_validator("listen", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("listen")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            if text != TAKE_OVER:
+                parse_listen_address(text)
+        return value

@@ -1,0 +1,395 @@
+"""The resolver against a small real DNS server on loopback, over UDP and TCP, under each event loop."""
+
+import errno
+import os
+import resource
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from selectors import EVENT_READ, DefaultSelector
+from socket import AF_INET, AF_INET6, AF_UNSPEC, AddressFamily
+from types import SimpleNamespace
+from typing import Any, cast
+
+import anyio
+import anyio.lowlevel
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+import pytest
+from pydantic import ValidationError
+
+import neosocksd_nameserver
+from neosocksd_core import Address, DialError, Reason, Resolution, ServerContext
+from neosocksd_nameserver.config import NameserverSettings, parse_nameserver
+from neosocksd_nameserver.resolver import ADDRESS_LIMIT, DnsResolver
+
+Handler = Callable[[dns.message.Message, bool], Iterable[bytes]]
+"""Takes a question, and whether it came over TCP; answers with the messages to send back."""
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "uvloop", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    if request.param == "trio":
+        return "trio", {}
+    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
+
+def _bind_both() -> tuple[socket.socket, socket.socket]:
+    """A listener and a datagram socket on one port of loopback."""
+    while True:
+        tcp = socket.create_server(("127.0.0.1", 0))
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind(tcp.getsockname())
+        except OSError:
+            tcp.close()
+            udp.close()
+        else:
+            return tcp, udp
+
+
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+class DnsServer:
+    """One port, UDP and TCP, in a thread. ``asked`` holds the questions in the order in which they came."""
+
+    def __init__(self, handle: Handler) -> None:
+        self.handle = handle
+        self.asked: list[tuple[str, str, bool]] = []
+        self._tcp, self._udp = _bind_both()
+        self._wake, self._woken = socket.socketpair()
+        self._selector = DefaultSelector()
+        for one in (self._udp, self._tcp, self._woken):
+            self._selector.register(one, EVENT_READ)
+        self._thread = threading.Thread(target=self._run)
+
+    @property
+    def address(self) -> str:
+        host, port = self._udp.getsockname()
+        return f"{host}:{port}"
+
+    def __enter__(self) -> "DnsServer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wake.close()
+        self._thread.join()
+        for one in (self._selector, self._udp, self._tcp, self._woken):
+            one.close()
+
+    def _run(self) -> None:
+        while True:
+            ready = {key.fileobj for key, _ in self._selector.select()}
+            if self._woken in ready:
+                return
+            if self._udp in ready:
+                data, peer = self._udp.recvfrom(65535)
+                for answer in self._answers(data, tcp=False):
+                    self._udp.sendto(answer, peer)
+            if self._tcp in ready:
+                client, _ = self._tcp.accept()
+                with client, client.makefile("rb") as stream:
+                    data = stream.read(int.from_bytes(stream.read(2), "big"))
+                    for answer in self._answers(data, tcp=True):
+                        client.sendall(len(answer).to_bytes(2, "big") + answer)
+
+    def _answers(self, data: bytes, *, tcp: bool) -> Iterable[bytes]:
+        query = dns.message.from_wire(data)
+        question = query.question[0]
+        name = question.name.to_text(omit_final_dot=True)
+        self.asked.append((name, dns.rdatatype.to_text(question.rdtype), tcp))
+        return self.handle(query, tcp)
+
+
+def reply(query: dns.message.Message, *records: str, rcode: int = 0, flags: int = 0) -> bytes:
+    """An answer to *query*; *records* as ``"NAME TTL TYPE VALUE"``, those of another type than asked are left out, CNAMEs not."""
+    message = dns.message.make_response(query)
+    message.set_rcode(dns.rcode.Rcode(rcode))
+    message.flags |= flags
+    asked = dns.rdatatype.to_text(query.question[0].rdtype)
+    for record in records:
+        name, ttl, kind, value = record.split()
+        if kind == "CNAME":
+            value += "."
+        if kind in (asked, "CNAME"):
+            message.answer.append(dns.rrset.from_text(name + ".", int(ttl), "IN", kind, value))
+    return message.to_wire()
+
+
+def zone(*records: str) -> Handler:
+    return lambda query, tcp: [reply(query, *records)]
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Handler], DnsServer]]:
+    servers: list[DnsServer] = []
+
+    def start(handle: Handler) -> DnsServer:
+        servers.append(DnsServer(handle).__enter__())
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.__exit__()
+
+
+Serve = Callable[[Handler], DnsServer]
+
+
+def resolver(server: DnsServer, timeout: float = 20) -> DnsResolver:
+    section = NameserverSettings(address=server.address, timeout=timeout)
+    return DnsResolver(lambda: section)
+
+
+BOTH = ("h.test 300 A 192.0.2.1", "h.test 60 AAAA 2001:db8::1")
+
+
+@pytest.mark.parametrize(
+    ("family", "addresses", "ttl", "asked"),
+    [
+        (AF_INET, ("192.0.2.1",), 300.0, {"A"}),
+        (AF_INET6, ("2001:db8::1",), 60.0, {"AAAA"}),
+        (AF_UNSPEC, ("2001:db8::1", "192.0.2.1"), 60.0, {"A", "AAAA"}),
+    ],
+)
+async def test_the_families_asked_for_are_looked_up(
+    serve: Serve, family: AddressFamily, addresses: tuple[str, ...], ttl: float, asked: set[str]
+) -> None:
+    server = serve(zone(*BOTH))
+    assert await resolver(server).resolve("h.test", family) == Resolution(addresses, ttl)
+    assert {kind for _, kind, _ in server.asked} == asked
+    assert len(server.asked) == len(asked)
+
+
+async def test_names_are_asked_as_they_are(serve: Serve) -> None:
+    server = serve(zone("single 5 A 192.0.2.1", "_x.h.test 5 A 192.0.2.2"))
+    for host in ("single", "single.", "SINGLE", "_x.h.test"):
+        assert (await resolver(server).resolve(host, AF_INET)).ttl == 5
+    assert [name for name, _, _ in server.asked] == ["single", "single", "SINGLE", "_x.h.test"]
+
+
+async def test_addresses_of_both_families_take_turns_and_are_bounded(serve: Serve) -> None:
+    many = [f"h.test 9 A 10.0.{i // 256}.{i % 256}" for i in range(500)]
+    server = serve(
+        lambda query, tcp: [
+            reply(query, *(many if tcp else many[:5]), *BOTH[1:], flags=0 if tcp else dns.flags.TC)
+        ]
+    )
+    found = await resolver(server).resolve("h.test", AF_UNSPEC)
+    assert found.addresses[:3] == ("2001:db8::1", "10.0.0.0", "10.0.0.1")
+    assert len(found.addresses) == 1 + ADDRESS_LIMIT
+
+
+async def test_one_family_is_enough(serve: Serve) -> None:
+    for rcode in (0, dns.rcode.NXDOMAIN, dns.rcode.SERVFAIL, dns.rcode.REFUSED):
+
+        def handle(query: dns.message.Message, tcp: bool, rcode: int = rcode) -> list[bytes]:
+            if query.question[0].rdtype == dns.rdatatype.AAAA:
+                return [reply(query, rcode=rcode)]
+            return [reply(query, *BOTH)]
+
+        found = await resolver(serve(handle)).resolve("h.test", AF_UNSPEC)
+        assert found == Resolution(("192.0.2.1",), 300.0)
+
+
+async def test_a_silent_family_holds_the_other_up_only_a_moment(serve: Serve) -> None:
+    def handle(query: dns.message.Message, tcp: bool) -> list[bytes]:
+        return [] if query.question[0].rdtype == dns.rdatatype.AAAA else [reply(query, *BOTH)]
+
+    with anyio.fail_after(2):
+        found = await resolver(serve(handle), timeout=20).resolve("h.test", AF_UNSPEC)
+    assert found.addresses == ("192.0.2.1",)
+
+
+async def test_a_chain_of_names_has_the_smallest_time_to_live(serve: Serve) -> None:
+    chain = ("h.test 300 CNAME i.test", "i.test 7 CNAME j.test", "j.test 100 A 192.0.2.1")
+    found = await resolver(serve(zone(*chain))).resolve("h.test", AF_INET)
+    assert found == Resolution(("192.0.2.1",), 7.0)
+    found = await resolver(serve(zone("h.test 0 A 192.0.2.1"))).resolve("h.test", AF_INET)
+    assert found.ttl == 0
+
+
+def wrong_id(query: dns.message.Message) -> bytes:
+    answer = reply(query, "h.test 1 A 192.0.2.66", "h.test 1 AAAA 2001:db8::66")
+    return bytes((answer[0] ^ 0xFF,)) + answer[1:]
+
+
+async def test_forged_and_damaged_datagrams_are_passed_over(serve: Serve) -> None:
+    def handle(query: dns.message.Message, tcp: bool) -> list[bytes]:
+        other = dns.message.make_query("other.test", query.question[0].rdtype, id=query.id)
+        forged = reply(other, "other.test 1 A 192.0.2.66", "other.test 1 AAAA 2001:db8::66")
+        return [b"", b"junk", wrong_id(query), forged, reply(query, *BOTH)]
+
+    found = await resolver(serve(handle)).resolve("h.test", AF_UNSPEC)
+    assert found.addresses == ("2001:db8::1", "192.0.2.1")
+
+
+async def test_a_truncated_answer_is_asked_for_again_over_tcp(serve: Serve) -> None:
+    server = serve(
+        lambda query, tcp: [reply(query, *BOTH) if tcp else reply(query, flags=dns.flags.TC)]
+    )
+    found = await resolver(server).resolve("h.test", AF_INET)
+    assert found.addresses == ("192.0.2.1",)
+    assert [tcp for _, _, tcp in server.asked] == [False, True]
+
+
+# fmt: off
+FAILURES: dict[str, Handler] = {
+    "no such name": lambda query, tcp: [reply(query, rcode=dns.rcode.NXDOMAIN)],
+    "server failure": lambda query, tcp: [reply(query, rcode=dns.rcode.SERVFAIL)],
+    "refused": lambda query, tcp: [reply(query, rcode=dns.rcode.REFUSED)],
+    "no addresses": lambda query, tcp: [reply(query)],
+    "a loop of names": zone("h.test 1 CNAME i.test", "i.test 1 CNAME h.test"),
+    "a name for itself": zone("h.test 1 CNAME h.test"),
+    "a name without addresses": zone("h.test 1 CNAME i.test"),
+    "truncated over TCP too": lambda query, tcp: [reply(query, flags=dns.flags.TC)],
+    "nothing over TCP": lambda query, tcp: [] if tcp else [reply(query, flags=dns.flags.TC)],
+    "junk over TCP": lambda query, tcp: [b"junk" if tcp else reply(query, flags=dns.flags.TC)],
+}
+SILENT: dict[str, Handler] = {
+    "silence": lambda query, tcp: [],
+    "junk": lambda query, tcp: [b"\0" * 40],
+    "a wrong id": lambda query, tcp: [wrong_id(query)],
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("family", [AF_INET, AF_UNSPEC])
+@pytest.mark.parametrize("handle", FAILURES.values(), ids=FAILURES)
+async def test_a_failure_is_a_name_not_resolved(
+    serve: Serve, handle: Handler, family: AddressFamily
+) -> None:
+    with anyio.fail_after(10), pytest.raises(DialError, match=r"h\.test") as caught:
+        await resolver(serve(handle)).resolve("h.test", family)
+    assert caught.value.reason is Reason.NAME_NOT_RESOLVED
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("handle", SILENT.values(), ids=SILENT)
+async def test_a_lookup_ends_in_time(serve: Serve, handle: Handler) -> None:
+    with anyio.fail_after(5), pytest.raises(DialError, match=r"h\.test") as caught:
+        await resolver(serve(handle), timeout=0.2).resolve("h.test", AF_UNSPEC)
+    assert caught.value.reason is Reason.NAME_NOT_RESOLVED
+
+
+@pytest.mark.parametrize("host", [".".join(["a" * 63] * 4), "a" * 64, "a..b"])
+async def test_a_name_that_dns_cannot_hold_is_not_resolved(serve: Serve, host: str) -> None:
+    server = serve(zone())
+    with pytest.raises(DialError) as caught:
+        await resolver(server).resolve(host, AF_UNSPEC)
+    assert caught.value.reason is Reason.NAME_NOT_RESOLVED
+    assert not server.asked
+
+
+async def test_localhost_is_never_asked_for(serve: Serve) -> None:
+    server = serve(zone("localhost 1 A 192.0.2.66"))
+    for host in ("localhost", "LocalHost.", "a.b.localhost"):
+        for family, addresses in (
+            (AF_UNSPEC, ("::1", "127.0.0.1")),
+            (AF_INET, ("127.0.0.1",)),
+            (AF_INET6, ("::1",)),
+        ):
+            assert await resolver(server).resolve(host, family) == Resolution(addresses)
+    assert not server.asked
+    with pytest.raises(DialError):
+        await resolver(server).resolve("notlocalhost", AF_UNSPEC)
+
+
+async def test_a_cancelled_lookup_leaves_nothing_open(serve: Serve) -> None:
+    arrived = threading.Event()
+
+    def handle(query: dns.message.Message, tcp: bool) -> list[bytes]:
+        arrived.set()
+        return []
+
+    lookup = resolver(serve(handle))
+    before = open_descriptors()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lookup.resolve, "h.test", AF_INET)
+        with anyio.fail_after(10):
+            while not arrived.is_set():
+                await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    with anyio.fail_after(10):
+        while open_descriptors() > before:
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_no_descriptors_left_is_no_fault_of_the_name(serve: Serve) -> None:
+    lookup = resolver(serve(zone(*BOTH)))
+    assert (await lookup.resolve("h.test", AF_INET)).addresses
+    free = os.dup(0)
+    os.close(free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        with pytest.raises(DialError) as caught:
+            await lookup.resolve("h.test", AF_UNSPEC)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.reason is Reason.GENERAL_FAILURE
+    assert os.strerror(errno.EMFILE) in str(caught.value)
+
+
+async def test_a_reload_changes_the_server_that_is_asked(serve: Serve) -> None:
+    first, second = serve(zone("h.test 1 A 192.0.2.1")), serve(zone("h.test 1 A 192.0.2.2"))
+    context = SimpleNamespace(settings=NameserverSettings(address=first.address))
+
+    def section(model: type[Any]) -> Any:
+        assert model is NameserverSettings
+        return context.settings
+
+    context.section = section
+    lookup = neosocksd_nameserver.create_resolver(cast(ServerContext, context))
+    assert lookup is not None
+    assert (await lookup.resolve("h.test", AF_INET)).addresses == ("192.0.2.1",)
+    context.settings = NameserverSettings(address=second.address)
+    assert (await lookup.resolve("h.test", AF_INET)).addresses == ("192.0.2.2",)
+    context.settings = NameserverSettings()
+    assert (await lookup.resolve("h.test", AF_INET)).addresses == ("192.0.2.2",)
+    assert neosocksd_nameserver.create_resolver(cast(ServerContext, context)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("192.0.2.53", Address("192.0.2.53", 53)),
+        ("192.0.2.53:5353", Address("192.0.2.53", 5353)),
+        ("2001:db8::53", Address("2001:db8::53", 53)),
+        ("[2001:db8::53]", Address("2001:db8::53", 53)),
+        ("[2001:db8::53]:5353", Address("2001:db8::53", 5353)),
+    ],
+)
+def test_the_port_may_be_left_out(text: str, address: Address) -> None:
+    assert parse_nameserver(text) == address
+    assert NameserverSettings(address=text).address == text
+
+
+@pytest.mark.parametrize(
+    "text", ["dns.example", "192.0.2.53:0", "192.0.2.53:70000", "1.2.3", ":53"]
+)
+def test_a_bad_address_is_an_error_of_the_settings(text: str) -> None:
+    with pytest.raises(ValidationError, match="address"):
+        NameserverSettings(address=text)
+
+
+def test_importing_the_plugin_does_not_import_dnspython() -> None:
+    code = (
+        "import neosocksd_nameserver as p, sys; p.config_model();"
+        "print(*sorted(m for m in sys.modules if m.split('.')[0] in ('dns', p.__name__)))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout.split() == ["neosocksd_nameserver", "neosocksd_nameserver.config"]

@@ -1,0 +1,26 @@
+"""The SOCKS family: a frontend for SOCKS4, 4A and 5 on one port, and the dialers ``socks4a://`` and ``socks5://``."""
+
+from collections.abc import Mapping, Sequence
+
+from neosocksd_core import Dialer, Frontend, Section, ServerContext, hookimpl
+
+
+@hookimpl
+def config_model() -> type[Section]:
+    from neosocksd_socks5.config import Socks5Settings
+
+    return Socks5Settings
+
+
+@hookimpl
+def register_dialers() -> Mapping[str, Dialer]:
+    from neosocksd_socks5.dialer import Socks4aDialer, Socks5Dialer
+
+    return {"socks4a": Socks4aDialer(), "socks5": Socks5Dialer()}
+
+
+@hookimpl
+def register_frontends(server: ServerContext) -> Sequence[Frontend]:
+    from neosocksd_socks5.frontend import SocksFrontend
+
+    return [SocksFrontend(server)]

@@ -1,0 +1,99 @@
+"""Judges credentials against the table of users, without blocking the event loop.
+
+A check costs tens of milliseconds of a worker thread, on purpose. So few run at a time that they leave half of the
+machine to the relay, and a pair that was found good is remembered for as long as the table stands: by a digest keyed with a secret of this
+process, so that no clear password stays in memory. Unknown users cost as much as wrong passwords.
+"""
+
+import hashlib
+import os
+from collections.abc import Awaitable
+
+import anyio
+import anyio.to_thread
+
+from neosocksd_core import Credentials, SocketAddress
+from neosocksd_static_auth.hashing import make_decoy
+from neosocksd_static_auth.users import Users
+
+REMEMBERED = 1024
+"""How many good pairs are remembered; the one that was used longest ago goes first."""
+
+WAITING = 256
+"""How many checks may run or wait; beyond that credentials are refused unseen."""
+
+
+class _Table:
+    """One generation of users, with what has been found good among them."""
+
+    __slots__ = ("_good", "decoy", "users")
+
+    def __init__(self, users: Users) -> None:
+        self.users = users
+        self.decoy = make_decoy(max(users.values(), key=lambda user: user.work, default=None))
+        self._good: dict[bytes, None] = {}
+
+    def recall(self, digest: bytes) -> bool:
+        """True if the pair was found good before."""
+        if digest not in self._good:
+            return False
+        self._good[digest] = self._good.pop(digest)
+        return True
+
+    def remember(self, digest: bytes) -> None:
+        self._good[digest] = None
+        if len(self._good) > REMEMBERED:
+            del self._good[next(iter(self._good))]
+
+
+class StaticAuthenticator:
+    """Accepts the users of a table. One object serves all clients of a server."""
+
+    def __init__(self, users: Users) -> None:
+        threads = max(1, (os.cpu_count() or 1) // 2)
+        self._table = _Table(users)
+        self._secret = os.urandom(32)
+        self._turns = anyio.Semaphore(threads)
+        self._threads = anyio.CapacityLimiter(threads)
+        self._waiting = 0
+
+    def replace_users(self, users: Users) -> None:
+        """Take a new table. What was found good before counts no more; what is being checked is checked again."""
+        self._table = _Table(users)
+
+    def authenticate(
+        self,
+        credentials: Credentials,
+        client: SocketAddress,
+    ) -> bool | Awaitable[bool]:
+        """True at once for a pair that was found good before, False at once where there is no password (SOCKS4)."""
+        if credentials.password is None or self._waiting >= WAITING:
+            return False
+        digest = self._digest(credentials.username, credentials.password)
+        if self._table.recall(digest):
+            return True
+        return self._check(credentials.username, credentials.password, digest)
+
+    async def _check(self, username: bytes, password: bytes, digest: bytes) -> bool:
+        table = self._table
+        user = table.users.get(username)
+        verify = (user or table.decoy).verify
+        self._waiting += 1
+        try:
+            async with self._turns:
+                if table is self._table and table.recall(digest):
+                    return True
+                good = await anyio.to_thread.run_sync(verify, password, limiter=self._threads)
+        finally:
+            self._waiting -= 1
+        if table is not self._table:
+            return await self._check(username, password, digest)
+        if user is None or not good:
+            return False
+        table.remember(digest)
+        return True
+
+    def _digest(self, username: bytes, password: bytes) -> bytes:
+        """Both texts in one, keyed; the length keeps ``a``, ``bc`` apart from ``ab``, ``c``."""
+        text = len(username).to_bytes(8, "big") + username + password
+        return hashlib.blake2b(text, key=self._secret, digest_size=32).digest()
