@@ -1,49 +1,54 @@
 """The core of neosocksd: listeners, the session pipeline, chain dialling, the relay, configuration and plugin loading.
 
-It knows no protocol: frontends, dialers and everything else come from plugins. What is imported here is the public
-surface for plugin authors and embedders; see the modules for what each thing means.
+It knows no protocol: frontends, dialers and everything else come from plugins. The names here are the public surface for
+plugin authors and embedders; see the modules for what each thing means. A module is imported when one of its names is first
+asked for, so that a command that only reads settings need not load the rest.
 """
 
-from neosocksd_core.addresses import Address, AddressError, Chain, Hop, SocketAddress
-from neosocksd_core.errors import (
-    ConfigurationError,
-    DialError,
-    ListenError,
-    NeosocksdError,
-    PluginError,
-    ProtocolError,
-)
-from neosocksd_core.hookspecs import Commands, ServerContext, hookimpl
-from neosocksd_core.protocols import (
-    Authenticator,
-    Claim,
-    ClientConnection,
-    ClientHandshake,
-    Dialer,
-    Filter,
-    FilterState,
-    Frontend,
-    Handshake,
-    Observer,
-    Resolution,
-    Resolver,
-    Router,
-)
-from neosocksd_core.requests import (
-    AddressType,
-    Authenticate,
-    Connect,
-    Credentials,
-    Decision,
-    Forward,
-    HandshakeEvent,
-    Reason,
-    Reject,
-    Request,
-    SessionInfo,
-    Upstream,
-)
-from neosocksd_core.settings import CompoundFlag, Option, Section, Settings
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from neosocksd_core.addresses import Address, AddressError, Chain, Hop, SocketAddress
+    from neosocksd_core.errors import (
+        ConfigurationError,
+        DialError,
+        ListenError,
+        NeosocksdError,
+        PluginError,
+        ProtocolError,
+    )
+    from neosocksd_core.hookspecs import Commands, ServerContext, hookimpl
+    from neosocksd_core.protocols import (
+        Authenticator,
+        Claim,
+        ClientConnection,
+        ClientHandshake,
+        Dialer,
+        Filter,
+        FilterState,
+        Frontend,
+        Handshake,
+        Observer,
+        Resolution,
+        Resolver,
+        Router,
+    )
+    from neosocksd_core.requests import (
+        AddressType,
+        Authenticate,
+        Connect,
+        Credentials,
+        Decision,
+        Forward,
+        HandshakeEvent,
+        Reason,
+        Reject,
+        Request,
+        SessionInfo,
+        Upstream,
+    )
+    from neosocksd_core.settings import CompoundFlag, Option, Section, Settings
 
 __all__ = [
     "Address",
@@ -90,3 +95,72 @@ __all__ = [
     "Upstream",
     "hookimpl",
 ]
+
+_HOME = {
+    "addresses": (
+        "Address",
+        "AddressError",
+        "Chain",
+        "Hop",
+        "SocketAddress",
+    ),
+    "errors": (
+        "ConfigurationError",
+        "DialError",
+        "ListenError",
+        "NeosocksdError",
+        "PluginError",
+        "ProtocolError",
+    ),
+    "hookspecs": (
+        "Commands",
+        "ServerContext",
+        "hookimpl",
+    ),
+    "protocols": (
+        "Authenticator",
+        "Claim",
+        "ClientConnection",
+        "ClientHandshake",
+        "Dialer",
+        "Filter",
+        "FilterState",
+        "Frontend",
+        "Handshake",
+        "Observer",
+        "Resolution",
+        "Resolver",
+        "Router",
+    ),
+    "requests": (
+        "AddressType",
+        "Authenticate",
+        "Connect",
+        "Credentials",
+        "Decision",
+        "Forward",
+        "HandshakeEvent",
+        "Reason",
+        "Reject",
+        "Request",
+        "SessionInfo",
+        "Upstream",
+    ),
+    "settings": (
+        "CompoundFlag",
+        "Option",
+        "Section",
+        "Settings",
+    ),
+}
+
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value

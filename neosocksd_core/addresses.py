@@ -165,7 +165,10 @@ def parse_hop(uri: str, default_ports: Mapping[str, int]) -> Hop:
     if scheme not in default_ports:
         known = ", ".join(sorted(default_ports)) or "none"
         raise AddressError(f"unknown proxy scheme {scheme!r} (known: {known})")
-    parts = urlsplit(f"//{rest}")
+    try:
+        parts = urlsplit(f"//{rest}")
+    except ValueError:
+        raise AddressError(f"not a proxy URI: {_masked(uri)!r}") from None
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise AddressError(f"a proxy URI has no path or query: {_masked(uri)!r}")
     userinfo, at, host_port = parts.netloc.rpartition("@")

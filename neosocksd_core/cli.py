@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str]) -> int:
     invocation = Invocation(argv, os.environ)
     parser = commands.build_parser(invocation)
+    commands.check_flags(invocation, parser)
     arguments = parser.parse_args(invocation.rest, invocation.arguments)
     run = getattr(arguments, "run", None)
     if run is None:

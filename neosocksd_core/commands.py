@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from neosocksd_core.errors import ConfigurationError
 from neosocksd_core.flags import Arguments, new_parser
 from neosocksd_core.invocation import Invocation, add_common_flags
 
@@ -67,6 +68,21 @@ def build_parser(invocation: Invocation) -> argparse.ArgumentParser:
     invocation.plugins.register_commands(commands)
     add_common_flags(parser, invocation.plugins)
     return parser
+
+
+def check_flags(invocation: Invocation, parser: argparse.ArgumentParser) -> None:
+    """Refuse an unknown flag by its name, before argparse takes what follows it for a subcommand.
+
+    :raises ConfigurationError: naming it.
+    """
+    first = invocation.rest[0] if invocation.rest else ""
+    if first.startswith("-") and first not in ("-h", "--help", "--version"):
+        import difflib  # here, since every start would pay for it
+
+        name = first.partition("=")[0]
+        near = difflib.get_close_matches(name, parser.format_help().split(), 1)
+        hint = f" (did you mean {near[0].rstrip(',')}?)" if near else ""
+        raise ConfigurationError(f"there is no flag {name}{hint}")
 
 
 def list_plugins(invocation: Invocation) -> int:

@@ -34,6 +34,8 @@ SocketOption = tuple[int, int, int | bytes]
 def outgoing_options(settings: Settings) -> tuple[SocketOption, ...]:
     """The socket options that the settings ask for on every outgoing connection."""
     options = list(stream_options(settings))
+    if settings.tcp_fastopen_connect and hasattr(socket, "TCP_FASTOPEN_CONNECT"):
+        options.append((socket.IPPROTO_TCP, socket.TCP_FASTOPEN_CONNECT, 1))
     if settings.netdev:
         options.append((socket.SOL_SOCKET, socket.SO_BINDTODEVICE, settings.netdev.encode()))
     return tuple(options)
@@ -141,15 +143,15 @@ class Connector:
         if self._judged and not self._policy.permits(packed):
             self._error = DialError(Reason.NOT_ALLOWED, f"{host} is blocked")
             return False
-        if self._guarded and self._policy.is_guarded(packed, self._port):
-            self._error = DialError(Reason.NOT_ALLOWED, f"{host}:{self._port} is guarded")
-            return False
         plain = unmap(packed)
         if len(plain) == 4:
             family, address = socket.AF_INET, (socket.inet_ntoa(plain), self._port)
         else:
             family, address = socket.AF_INET6, (host, self._port)
         try:
+            if self._guarded and self._policy.is_guarded(packed, self._port):
+                self._error = DialError(Reason.NOT_ALLOWED, f"{host}:{self._port} is guarded")
+                return False
             sock = socket.socket(family, socket.SOCK_STREAM | _SOCK_NONBLOCK)
         except OSError as error:
             self._error = error_of(error.errno or 0, host)

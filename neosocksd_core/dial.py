@@ -147,7 +147,7 @@ class Dial:
         if len(chain) > MAX_HOPS:
             self._fail(DialError(Reason.GENERAL_FAILURE, f"a chain of {len(chain)} hops"))
             return
-        if chain and self._origin.judged and not shared.policy.permits_literal(target):
+        if chain and not self._may_ask_for(target):
             self._fail(DialError(Reason.NOT_ALLOWED, f"{target} is blocked"))
             return
         shared.deadlines.add(self)
@@ -174,6 +174,15 @@ class Dial:
         """A dialer raised what it should not."""
         self._shared.report(error, f"dialer of {self._forward}")
         self._fail(DialError(Reason.GENERAL_FAILURE, f"{self._forward}: internal error"))
+
+    def _may_ask_for(self, target: Address) -> bool:
+        """Whether a proxy may be asked for *target*, which is judged as far as its text tells: the proxy may be on this machine."""
+        policy, packed = self._shared.policy, pack_ip(target.host)
+        if packed is None:
+            return True
+        if self._origin.judged and not policy.permits(packed):
+            return False
+        return not (self._origin.guarded and policy.is_guarded(packed, target.port))
 
     def _on_resolved(self, result: LookupResult) -> None:
         self._lookup = None

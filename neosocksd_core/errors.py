@@ -1,6 +1,11 @@
 """The errors of the core, by whose fault they are."""
 
-from neosocksd_core.requests import Reason
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from neosocksd_core.requests import Reason
 
 
 class NeosocksdError(Exception):

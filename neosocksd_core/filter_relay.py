@@ -38,7 +38,7 @@ _OUTCOMES = {
 class Side:
     """One peer: its socket, what waits to be sent to it, and what has ended."""
 
-    __slots__ = ("broken", "count", "ended", "events", "queued", "shut", "sock")
+    __slots__ = ("broken", "count", "ended", "events", "queued", "resting", "shut", "sock")
 
     def __init__(self, sock: socket.socket, events: int) -> None:
         self.sock = sock
@@ -53,6 +53,8 @@ class Side:
         """We will send it no more, and have said so."""
         self.broken = False
         """It takes no more."""
+        self.resting = False
+        """It has hung up while it is not being read; it is not watched until it is to be read again."""
 
 
 class FilterRelay:
@@ -101,7 +103,9 @@ class FilterRelay:
     @contained
     def _on_client(self, events: int) -> None:
         client = self.client
-        if events & ~WRITE and not client.ended:
+        if events & HANGUP and not client.events & READ and not client.ended:
+            client.resting = True
+        elif events & ~WRITE and not client.ended:
             try:
                 data = client.sock.recv(RECEIVE_SIZE)
             except BlockingIOError:
@@ -120,7 +124,9 @@ class FilterRelay:
     @contained
     def _on_upstream(self, events: int) -> None:
         upstream = self.upstream
-        if events & ~WRITE and not upstream.ended:
+        if events & HANGUP and not upstream.events & READ and not upstream.ended:
+            upstream.resting = True
+        elif events & ~WRITE and not upstream.ended:
             try:
                 data = upstream.sock.recv(RECEIVE_SIZE)
             except BlockingIOError:
@@ -188,7 +194,9 @@ class FilterRelay:
     def _update(self, side: Side, other: Side, callback: Callable[[int], None]) -> None:
         reading = not side.ended and not other.queued and len(side.queued) < MAX_QUEUED
         events = (READ if reading else 0) | (WRITE if side.queued else 0)
-        if not events and (side.broken or (side.ended and side.shut)):
+        if reading:
+            side.resting = False
+        if side.resting or (not events and (side.broken or (side.ended and side.shut))):
             events = -1
         if events == side.events:
             return

@@ -63,21 +63,24 @@ class Stack:
 
     def _move(self) -> None:
         """Carry what one filter has queued for the other across."""
-        outer = self._outer
+        outer, inner = self._outer, self._inner
         if outer is None:
             return
-        if data := outer.to_upstream():
-            self._inner.from_client(data)
-        if outer.upstream_ended and not self._upstream_done:
-            self._upstream_done = True
-            self._inner.from_client(b"")
-        if data := self._inner.to_client():
-            outer.from_upstream(data)
-        if self._inner.client_ended and not self._client_done:
-            self._client_done = True
-            outer.from_upstream(b"")
-        if data := outer.to_upstream():
-            self._inner.from_client(data)
+        moving = True
+        while moving:
+            moving = False
+            if data := outer.to_upstream():
+                inner.from_client(data)
+                moving = True
+            if outer.upstream_ended and not self._upstream_done:
+                self._upstream_done = moving = True
+                inner.from_client(b"")
+            if data := inner.to_client():
+                outer.from_upstream(data)
+                moving = True
+            if inner.client_ended and not self._client_done:
+                self._client_done = moving = True
+                outer.from_upstream(b"")
         if outer.state is FilterState.TUNNEL:
             self._to_client += outer.to_client()
             self._outer = None

@@ -31,7 +31,7 @@ class Arguments(argparse.Namespace):
     """The parsed command line, beside what subcommands add."""
 
     given: list[Occurrence] = field(default_factory=list[Occurrence])
-    config: str | None = None
+    config: list[str] = field(default_factory=list[str])
     plugin: list[str] = field(default_factory=list[str])
     no_plugin: list[str] = field(default_factory=list[str])
 

@@ -15,35 +15,50 @@ hook returned. A hook function may leave out parameters that it does not need.
     [listeners accept]  … reload, report_stats, report_metrics, check_health …
 """
 
-import argparse
-from collections.abc import Mapping, Sequence
-from logging import Logger
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pluggy
 
-from neosocksd_core.addresses import Chain, SocketAddress
-from neosocksd_core.endpoints import Endpoint
-from neosocksd_core.protocols import Authenticator, Dialer, Frontend, Observer, Resolver, Router
-from neosocksd_core.requests import Forward, SessionInfo, Upstream
-from neosocksd_core.services import Service
-from neosocksd_core.settings import Section, Settings
-from neosocksd_core.statistics import Statistics
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+    from logging import Logger
+    from pathlib import Path
+
+    from neosocksd_core.addresses import Chain, SocketAddress
+    from neosocksd_core.endpoints import Endpoint
+    from neosocksd_core.protocols import (
+        Authenticator,
+        Dialer,
+        Frontend,
+        Observer,
+        Resolver,
+        Router,
+    )
+    from neosocksd_core.requests import Forward, SessionInfo, Upstream
+    from neosocksd_core.services import Service
+    from neosocksd_core.settings import Section, Settings
+    from neosocksd_core.statistics import Statistics
 
 PROJECT = "neosocksd"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
-SectionT = TypeVar("SectionT", bound=Section)
+SectionT = TypeVar("SectionT", bound="Section")
 
 
 class Commands(Protocol):
     """Where subcommands are added: what :meth:`argparse.ArgumentParser.add_subparsers` gives."""
 
     def add_parser(
-        self, name: str, *, help: str = ..., description: str = ...  # noqa: A002
+        self,
+        name: str,
+        *,
+        help: str = ...,  # noqa: A002
+        description: str = ...,
     ) -> argparse.ArgumentParser: ...
 
 

@@ -45,8 +45,8 @@ class Invocation:
     @cached_property
     def path(self) -> Path | None:
         """The configuration file."""
-        name = self.arguments.config or self._environ.get("NEOSOCKSD_CONFIG")
-        return Path(name) if name else None
+        names = [self._environ.get("NEOSOCKSD_CONFIG", ""), *self.arguments.config]
+        return Path(names[-1]) if names[-1] else None
 
     def configure(self) -> Configuration:
         """Merge and validate: the file, over it the environment, over it the flags.
@@ -58,6 +58,8 @@ class Invocation:
         layers = (self._file_layer(self._values), environment, given)
         for layer in layers:
             configuration.want_configured(self.plugins, layer)
+        if len(self.arguments.config) > 1:
+            twice.append("--config is given twice, the last one wins")
         settings = configuration.merge(self.plugins, layers)
         return Configuration(settings, (*unknown, *twice, *configuration.warnings_about(settings)))
 
@@ -81,7 +83,7 @@ class Invocation:
         bare = {
             f for s in self.plugins.schema.settings if s.option.bare is not None for f in s.flags
         }
-        pairs = list(zip(self._argv, [*self._argv[1:], ""], strict=True))
+        pairs = list(zip(self._argv, [*self._argv[1:], ""], strict=False))
         if not any(word in bare and not following.startswith("-") for word, following in pairs):
             return list(self._argv)
         commands = flags.new_parser().add_subparsers()
@@ -113,7 +115,11 @@ def add_common_flags(parser: argparse.ArgumentParser, plugins: Plugins) -> None:
     """Add the flags of the command itself and those of the settings."""
     group = parser.add_argument_group("configuration")
     group.add_argument(
-        "-c", "--config", metavar="FILE", help="read the configuration from this file"
+        "-c",
+        "--config",
+        action="append",
+        metavar="FILE",
+        help="read the configuration from this file",
     )
     group.add_argument(
         "--plugin",

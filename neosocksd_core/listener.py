@@ -24,6 +24,7 @@ PAUSE_SECONDS = 1.0
 FASTOPEN_QUEUE = 256
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 _MAPPED = "::ffff:"
 
 OnAccept = Callable[[socket.socket, SocketAddress], None]
@@ -40,7 +41,7 @@ def bind(address: Address, settings: Settings) -> list[socket.socket]:
         try:
             return [first, _bind_one("::", port, settings, v6only=True)]
         except ListenError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EAFNOSUPPORT:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_IPV6:
                 return [first]
             first.close()
             raise

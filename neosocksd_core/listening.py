@@ -1,8 +1,9 @@
 """Which frontend listens where: the plan that the settings and the frontends make together, and the sockets it is bound to."""
 
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from neosocksd_core.addresses import SocketAddress, parse_listen_address
 from neosocksd_core.errors import ConfigurationError, ListenError
@@ -20,6 +21,8 @@ class Place:
 
     address: str
     frontend: Frontend
+    number: int = 0
+    """Tells several places on ports of the system's choice (``127.0.0.1:0`` twice) apart."""
 
 
 def plan(settings: Settings, frontends: Sequence[Frontend]) -> list[Place]:
@@ -35,6 +38,7 @@ def plan(settings: Settings, frontends: Sequence[Frontend]) -> list[Place]:
         claimant = _claimant(frontends)
         places = [Place(a, claimant) for a in settings.listen or (DEFAULT_LISTEN,)] + places
     seen: dict[str, Place] = {}
+    places = [replace(place, number=number) for number, place in _numbered(places)]
     for place in places:
         other = seen.setdefault(place.address, place)
         if other is not place and not place.address.endswith(":0"):
@@ -42,6 +46,14 @@ def plan(settings: Settings, frontends: Sequence[Frontend]) -> list[Place]:
                 f"listen: {place.address} is wanted by {other.frontend.name!r} and {place.frontend.name!r}"
             )
     return places
+
+
+def _numbered(places: Sequence[Place]) -> Iterator[tuple[int, Place]]:
+    """*places*, each with how many before it look the same."""
+    counts: Counter[str] = Counter()
+    for place in places:
+        yield counts[_key(place)], place
+        counts[_key(place)] += 1
 
 
 def _claimant(frontends: Sequence[Frontend]) -> Frontend:
@@ -103,4 +115,6 @@ class BoundSockets:
 
 def _key(place: Place) -> str:
     is_any_port = place.address.endswith(":0")
-    return f"{place.address} {place.frontend.name}" if is_any_port else place.address
+    if is_any_port:
+        return f"{place.address} {place.frontend.name} {place.number}"
+    return place.address

@@ -22,6 +22,7 @@ import anyio
 from neosocksd_core.containment import contained
 from neosocksd_core.dial import CLIENT, ROUTER, Dial, Origin
 from neosocksd_core.errors import DialError, ProtocolError
+from neosocksd_core.filters import stack
 from neosocksd_core.log import escape
 from neosocksd_core.protocols import Handshake
 from neosocksd_core.reactor import READ
@@ -319,15 +320,26 @@ class Negotiation:
 
     def _grant(self, upstream: Upstream) -> None:
         handshake = self._handshake
-        own_filter = handshake.grant(upstream.bound)
-        reply = handshake.data_to_send()
+        early_down = upstream.early_data
+        try:
+            own_filter = handshake.grant(upstream.bound)
+            if own_filter is not None and early_down:
+                own_filter.from_upstream(early_down)
+                early_down = b""
+            filters = [f for f in (own_filter, upstream.filter) if f is not None]
+            stream_filter = stack(filters) if filters else None
+            reply = handshake.data_to_send()
+            early_up = handshake.trailing_data() + self._early_data
+        except Exception:
+            upstream.close()
+            raise
         if reply and not self._send(reply):
             upstream.close()
             return
         self._resume_reading()
         self._is_over = True
-        early = handshake.trailing_data() + self._early_data
-        self._session.relay(upstream, early, own_filter, handshake)
+        next_handshake = None if own_filter is None else handshake
+        self._session.relay(upstream, stream_filter, early_up, early_down, next_handshake)
 
     # the client, while it waits
 

@@ -4,20 +4,31 @@ Each method checks what the hooks answer: a thing of the wrong shape, or one tha
 error that names the plugins.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
-from neosocksd_core.addresses import SocketAddress
 from neosocksd_core.discovery import one_line
-from neosocksd_core.endpoints import Endpoint
 from neosocksd_core.errors import PluginError
 from neosocksd_core.hookspecs import Commands, ServerContext
-from neosocksd_core.protocols import Authenticator, Dialer, Frontend, Observer, Resolver, Router
 from neosocksd_core.registry import PluginInfo, Registry
 from neosocksd_core.schema import Schema
-from neosocksd_core.services import Service
 from neosocksd_core.settings import Section
+
+if TYPE_CHECKING:
+    from neosocksd_core.addresses import SocketAddress
+    from neosocksd_core.endpoints import Endpoint
+    from neosocksd_core.protocols import (
+        Authenticator,
+        Dialer,
+        Frontend,
+        Observer,
+        Resolver,
+        Router,
+    )
+    from neosocksd_core.services import Service
 
 __all__ = ["PluginInfo", "Plugins"]
 
@@ -120,6 +131,8 @@ class Plugins(Registry):
 
     def endpoints(self, server: ServerContext) -> dict[str, Endpoint]:
         """The control calls, by path."""
+        from neosocksd_core.endpoints import Endpoint
+
         endpoints: dict[str, Endpoint] = {}
         owners: dict[str, str] = {}
         for name, item in self._items("register_endpoints", server):
@@ -131,6 +144,8 @@ class Plugins(Registry):
 
     def services(self, server: ServerContext) -> list[Service]:
         """The long-running work."""
+        from neosocksd_core.services import Service
+
         found: list[Service] = []
         for name, item in self._items("register_services", server):
             if not isinstance(item, Service):

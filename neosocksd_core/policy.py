@@ -7,7 +7,7 @@ import enum
 import socket
 from collections.abc import Iterable
 
-from neosocksd_core.addresses import Address, SocketAddress, pack_ip
+from neosocksd_core.addresses import SocketAddress, pack_ip
 from neosocksd_core.settings import Settings
 
 
@@ -96,17 +96,15 @@ class Policy:
             if packed is not None:
                 self._guarded.setdefault(port, set()).add(unmap(packed))
 
-    def permits_literal(self, target: Address) -> bool:
-        """Whether the block list lets *target* pass, as far as its text tells: a name always passes here."""
-        packed = pack_ip(target.host)
-        return packed is None or classify(packed) not in self._blocked
-
     def permits(self, packed: bytes) -> bool:
         """Whether the block list lets this address pass."""
         return classify(packed) not in self._blocked
 
     def is_guarded(self, packed: bytes, port: int) -> bool:
-        """Whether a client must not reach this address and port through the proxy."""
+        """Whether a client must not reach this address and port through the proxy.
+
+        :raises OSError: when descriptors have run out, so that it cannot be told.
+        """
         listeners = self._guarded.get(port)
         if listeners is None:
             return False

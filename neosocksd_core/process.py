@@ -1,6 +1,6 @@
 """What happens to the process itself at the start: becoming a daemon, and giving up privileges.
 
-Both come after the listeners are bound and before any thread or event loop exists.
+Both come after the listeners are bound, and before any thread exists.
 """
 
 import os
@@ -42,14 +42,14 @@ def parse_identity(text: str) -> Identity:
         try:
             entry = pwd.getpwuid(int(user)) if _is_number(user) else pwd.getpwnam(user)
             name, uid, gid = entry.pw_name, entry.pw_uid, entry.pw_gid
-        except (KeyError, OverflowError):
+        except (KeyError, OverflowError, ValueError):
             if not _is_number(user) or int(user) >= _ID_LIMIT:
                 raise ProcessError(f"there is no user {user!r}") from None
             uid = int(user)
     if group:
         try:
             gid = int(group) if _is_number(group) else grp.getgrnam(group).gr_gid
-        except KeyError:
+        except (KeyError, ValueError):
             raise ProcessError(f"there is no group {group!r}") from None
         if gid >= _ID_LIMIT:
             raise ProcessError(f"there is no group {group!r}")

@@ -60,7 +60,15 @@ class Relay:
     After that both sockets are closed.
     """
 
-    __slots__ = ("_client_events", "_finish", "_shared", "_upstream_events", "down", "up")
+    __slots__ = (
+        "_client_events",
+        "_finish",
+        "_is_broken",
+        "_shared",
+        "_upstream_events",
+        "down",
+        "up",
+    )
 
     def __init__(
         self,
@@ -73,8 +81,10 @@ class Relay:
         self._finish = finish
         self.up = Flow(client, upstream)
         self.down = Flow(upstream, client)
+        # What they are watched for, -1 while they are not watched.
         self._client_events = READ
         self._upstream_events = READ
+        self._is_broken = False
 
     def start(self, early_up: bytes, early_down: bytes) -> None:
         """Begin. The client's socket is watched for READ already, by another; the upstream's is not watched."""
@@ -167,8 +177,7 @@ class Relay:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._end(orderly=False)
-            return False
+            return self._sink_broke(flow)
         flow.count += sent
         if sent < got:
             flow.unsent = bytes(buffer[sent:got])
@@ -194,21 +203,34 @@ class Relay:
         except BlockingIOError:
             return True
         except OSError:
+            return self._sink_broke(flow)
+        return True
+
+    def _sink_broke(self, flow: Flow) -> bool:
+        """The sink takes no more; what it sent before it broke is still delivered. False if there is nothing of that."""
+        other = self.down if flow is self.up else self.up
+        self._is_broken = True
+        if other.ended:
             self._end(orderly=False)
             return False
+        flow.ended = True
+        flow.unsent = b""
+        flow.in_pipe = 0
+        if flow.pipe is not None:
+            flow.pipe.close()
+            flow.pipe = None
         return True
 
     def _source_ended(self, flow: Flow) -> bool:
         """Pass the end on; False once both directions have ended."""
         flow.ended = True
         if self.up.ended and self.down.ended:
-            self._end(orderly=True)
+            self._end(orderly=not self._is_broken)
             return False
         try:
             flow.sink.shutdown(socket.SHUT_WR)
         except OSError:
-            self._end(orderly=False)
-            return False
+            return self._sink_broke(flow)
         return True
 
     def _update(self) -> None:
@@ -219,19 +241,24 @@ class Relay:
         client = (READ if reading_client else 0) | (WRITE if down.in_pipe or down.unsent else 0)
         upstream = (READ if reading_upstream else 0) | (WRITE if up.in_pipe or up.unsent else 0)
         if client != self._client_events:
-            self._change(up.source, self._client_events, client, self._on_client)
-            self._client_events = client
+            self._client_events = self._change(
+                up.source, self._client_events, client, self._on_client
+            )
         if upstream != self._upstream_events:
-            self._change(up.sink, self._upstream_events, upstream, self._on_upstream)
-            self._upstream_events = upstream
+            self._upstream_events = self._change(
+                up.sink, self._upstream_events, upstream, self._on_upstream
+            )
 
     def _change(
         self, sock: socket.socket, before: int, events: int, callback: Callable[[int], None]
-    ) -> None:
+    ) -> int:
         if before >= 0:
             self._shared.reactor.change(sock.fileno(), events)
         elif events:
             self._shared.reactor.watch(sock.fileno(), events, callback)
+        else:
+            return before
+        return events
 
     def _end(self, orderly: bool) -> None:
         reactor = self._shared.reactor

@@ -180,7 +180,9 @@ class SystemResolver:
             thread = threading.Thread(target=self._serve, name="neosocksd lookup", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the system has no thread to give: the others have to do, if there are any
+            except (
+                RuntimeError
+            ):  # the system has no thread to give: the others have to do, if there are any
                 with self._lock:
                     self._threads -= 1
                     if not self._threads:

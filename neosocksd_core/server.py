@@ -296,6 +296,7 @@ class Server:
                 finally:
                     self._runtime = None
                     self._is_stopping = False
+                    self._drain = None
                     runtime.close()
                     system.close()
         finally:

@@ -4,6 +4,7 @@ SIGHUP re-reads the configuration. SIGINT and SIGTERM stop in good order; a seco
 third ends the process as it does any other.
 """
 
+import gc
 import importlib.util
 import signal
 from logging import Logger
@@ -42,10 +43,16 @@ def serve(invocation: Invocation) -> int:
         with log.start(log_destination(settings), settings.log_format, settings.loglevel) as logger:
             warn(configuration, logger)
             try:
-                if identity is not None:
-                    process.drop_privileges(identity)
+                # What stands now stays to the end: the collector need not look at it again and again.
+                gc.freeze()
                 anyio.run(
-                    _run, server, invocation, logger, backend=backend, backend_options=options
+                    _run,
+                    server,
+                    invocation,
+                    identity,
+                    logger,
+                    backend=backend,
+                    backend_options=options,
                 )
             except NeosocksdError as error:
                 if settings.daemonize:  # its standard error is gone
@@ -91,8 +98,14 @@ def warn(configuration: Configuration, logger: Logger) -> None:
         logger.warning("%s", warning)
 
 
-async def _run(server: Server, invocation: Invocation, logger: Logger) -> None:
+async def _run(
+    server: Server, invocation: Invocation, identity: process.Identity | None, logger: Logger
+) -> None:
     import anyio
+
+    # Not before the loop is there: whom we become may not be able to read the modules that it is made of.
+    if identity is not None:
+        process.drop_privileges(identity)
 
     failure: NeosocksdError | None = None
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:

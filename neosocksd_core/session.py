@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from neosocksd_core.addresses import Chain, SocketAddress
 from neosocksd_core.filter_relay import FilterRelay, Outcome
-from neosocksd_core.filters import stack
 from neosocksd_core.log import escape
 from neosocksd_core.negotiation import Negotiation
 from neosocksd_core.protocols import Filter, Frontend, Handshake
@@ -86,34 +85,37 @@ class Session:
         negotiation.start()
 
     def relay(
-        self, upstream: Upstream, early: bytes, own_filter: Filter | None, handshake: Handshake
+        self,
+        upstream: Upstream,
+        stream_filter: Filter | None,
+        early_up: bytes,
+        early_down: bytes,
+        handshake: Handshake | None,
     ) -> None:
-        """The upstream stands and the client knows: relay. *early* is what the client has sent meanwhile."""
+        """The upstream stands and the client knows: relay, through *stream_filter* if there is one.
+
+        *early_up* is what the client has sent meanwhile, *early_down* what it is to be sent first. *handshake* is given where
+        it can take a further request.
+        """
         self._negotiation = None
+        self._handshake = handshake
         self.chain = upstream.chain
         self.outcome = "relaying"
         self.is_granted = True
         self._pipeline.opened(self)
-        filters = [f for f in (own_filter, upstream.filter) if f is not None]
-        if not filters:
-            self._start_relay(upstream.socket, early, upstream.early_data)
+        if stream_filter is None:
+            self._start_relay(upstream.socket, early_up, early_down)
             return
-        early_down = upstream.early_data
-        if own_filter is not None:
-            self._handshake = handshake
-            if early_down:
-                own_filter.from_upstream(early_down)
-                early_down = b""
         relay = FilterRelay(
             self._pipeline.movers,
             self._socket,
             upstream.socket,
-            stack(filters),
+            stream_filter,
             self._on_filter_end,
             partial(self._pipeline.report, where=f"filter of session {self.id}"),
         )
         self._relay = relay
-        relay.start(early, early_down)
+        relay.start(early_up, early_down)
 
     def expire(self) -> None:
         """The time from accept to relay has passed."""

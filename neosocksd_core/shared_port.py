@@ -18,13 +18,14 @@ class SharedHandshake:
         self._is_unknown = False
 
     def receive_data(self, data: bytes) -> None:
-        if self._chosen is None:
+        if self._chosen is None and data:
             frontend = self._frontends.get(data[0])
             if frontend is None:
                 self._is_unknown = True
                 return
             self._chosen = frontend.handshake(self._connection)
-        self._chosen.receive_data(data)
+        if self._chosen is not None:
+            self._chosen.receive_data(data)
 
     def next_event(self) -> HandshakeEvent | None:
         if self._is_unknown:

@@ -121,6 +121,20 @@ class RunningServer:
         """Replace the settings."""
         self.call(self.server.reload, settings)
 
+    def shorten_timeout(self, seconds: float) -> None:
+        """Give clients that have just connected less time than the setting ``timeout`` allows (5 seconds at least)."""
+
+        def shorten() -> None:
+            runtime = self.server._runtime  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            assert runtime is not None
+            runtime.pipeline.halfopen.limit = seconds
+
+        self.call(shorten)
+
+    def count_tasks(self) -> int:
+        """The tasks on the server's loop, that which counts among them."""
+        return self.call(lambda: len(anyio.get_running_tasks()))
+
     def wait_until(self, condition: Callable[[Statistics], object]) -> Statistics:
         """Wait until the counters are as *condition* says; returns them.
 
