@@ -21,6 +21,7 @@ _DELIVERY_CHECK_SECONDS = 0.01
 _MAX_DISCARD = 1 << 20
 
 _SIOCOUTQ = 0x5411
+_TCP_CLOSE = 7
 
 
 class Closer:
@@ -96,6 +97,10 @@ def unsent(sock: socket.socket) -> int:
         return 0
     try:
         (count,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), _SIOCOUTQ, bytes(4)))
+        if count and sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE:
+            return (
+                0  # the peer has reset the connection: nothing of it will be acknowledged any more
+            )
     except OSError:
         return 0
     return int(count)

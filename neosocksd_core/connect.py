@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -16,6 +17,7 @@ from neosocksd_core.settings import Settings
 ATTEMPT_DELAY = 0.25
 """Seconds after which the next address is tried beside the ones still pending (RFC 8305 section 5)."""
 
+_TCP_FASTOPEN_CONNECT = 30
 _SOCK_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 
 _REASONS = {
@@ -39,6 +41,14 @@ def outgoing_options(settings: Settings) -> tuple[SocketOption, ...]:
     if settings.netdev:
         options.append((socket.SOL_SOCKET, socket.SO_BINDTODEVICE, settings.netdev.encode()))
     return tuple(options)
+
+
+def proxy_options(settings: Settings) -> tuple[SocketOption, ...]:
+    """The options of a connection to a chain's first proxy, where we speak first and Fast Open can save a round trip."""
+    options = outgoing_options(settings)
+    if settings.tcp_fastopen_connect and sys.platform == "linux":
+        options += ((socket.IPPROTO_TCP, _TCP_FASTOPEN_CONNECT, 1),)
+    return options
 
 
 def stream_options(settings: Settings) -> tuple[SocketOption, ...]:

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 import anyio
 
 from neosocksd_core.addresses import Address, SocketAddress, pack_ip
-from neosocksd_core.connect import Connector, SocketOption, error_of, outgoing_options
+from neosocksd_core.connect import (
+    Connector,
+    SocketOption,
+    error_of,
+    outgoing_options,
+    proxy_options,
+)
 from neosocksd_core.containment import contained
 from neosocksd_core.errors import DialError
 from neosocksd_core.filters import stack
@@ -65,6 +71,7 @@ class Dialling:
         self.policy = policy
         self.counters = counters
         self.options: tuple[SocketOption, ...] = outgoing_options(settings)
+        self.proxy_options: tuple[SocketOption, ...] = proxy_options(settings)
         self.deadlines: DeadlineQueue[Dial] = DeadlineQueue(
             reactor, settings.dial_timeout, Dial.expire
         )
@@ -198,7 +205,7 @@ class Dial:
         judged = self._origin.judged and not chain
         self._connector = Connector(
             shared.reactor,
-            shared.options,
+            shared.proxy_options if chain else shared.options,
             shared.policy,
             judged,
             self._origin.guarded,

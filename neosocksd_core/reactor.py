@@ -6,6 +6,7 @@ that selector's descriptor, so asyncio, uvloop and trio all give the same cost a
 :func:`open_reactor` knows which loop it is.
 """
 
+import asyncio
 import heapq
 import itertools
 import os
@@ -20,7 +21,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 import anyio.abc
-import sniffio
 
 READ = 1
 """The descriptor can be read: data, an end or an error."""
@@ -295,12 +295,18 @@ def make_poller() -> Poller:
     return select.epoll() if hasattr(select, "epoll") else SelectorPoller()
 
 
+def _runs_on_asyncio() -> bool:
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:
+        return False
+
+
 @asynccontextmanager
 async def open_reactor(poller: Poller | None = None) -> AsyncGenerator[Reactor, None]:
     """A reactor on the running loop (asyncio, uvloop or trio). Its tasks are cancelled when the block ends."""
     poller = poller or make_poller()
-    on_asyncio = sniffio.current_async_library() == "asyncio"
-    open_on_loop = _asyncio_reactor if on_asyncio else _task_reactor
+    open_on_loop = _asyncio_reactor if _runs_on_asyncio() else _task_reactor
     reactor: Reactor | None = None
     try:
         async with open_on_loop(poller) as reactor:
@@ -312,8 +318,6 @@ async def open_reactor(poller: Poller | None = None) -> AsyncGenerator[Reactor, 
 
 @asynccontextmanager
 async def _asyncio_reactor(poller: Poller) -> AsyncGenerator[Reactor, None]:
-    import asyncio
-
     loop = asyncio.get_running_loop()
     handle: asyncio.TimerHandle | None = None
 

@@ -133,7 +133,7 @@ class Settings(Section):
     )
     tcp_fastopen_connect: bool = Field(
         default=False,
-        description="TCP Fast Open on outgoing connections",
+        description="TCP Fast Open to the first proxy of a chain; a target may be waiting for its greeting",
     )
     tcp_nodelay: bool = Field(
         default=True,

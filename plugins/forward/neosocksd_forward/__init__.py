@@ -1,8 +1,15 @@
 """Plain TCP forwarding: every connection goes to one target, and the client says nothing of it."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-from neosocksd_core import Frontend, Section, ServerContext, hookimpl
+from typing import TYPE_CHECKING
+
+from neosocksd_core import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from neosocksd_core import Frontend, Section, ServerContext
 
 
 @hookimpl

@@ -1,8 +1,15 @@
 """The HTTP proxy: a frontend for CONNECT and absolute URIs, and the dialer ``http://``."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
-from neosocksd_core import Dialer, Frontend, Section, ServerContext, hookimpl
+from typing import TYPE_CHECKING
+
+from neosocksd_core import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from neosocksd_core import Dialer, Frontend, Section, ServerContext
 
 
 @hookimpl

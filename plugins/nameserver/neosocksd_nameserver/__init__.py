@@ -1,6 +1,13 @@
 """Looks names up at a DNS server of the user's choice instead of the system's resolver."""
 
-from neosocksd_core import Resolver, Section, ServerContext, hookimpl
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from neosocksd_core import hookimpl
+
+if TYPE_CHECKING:
+    from neosocksd_core import Resolver, Section, ServerContext
 
 
 @hookimpl

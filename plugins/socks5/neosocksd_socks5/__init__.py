@@ -1,8 +1,15 @@
 """The SOCKS family: a frontend for SOCKS4, 4A and 5 on one port, and the dialers ``socks4a://`` and ``socks5://``."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
-from neosocksd_core import Dialer, Frontend, Section, ServerContext, hookimpl
+from typing import TYPE_CHECKING
+
+from neosocksd_core import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from neosocksd_core import Dialer, Frontend, Section, ServerContext
 
 
 @hookimpl

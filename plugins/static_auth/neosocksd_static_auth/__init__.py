@@ -1,11 +1,15 @@
 """Users and their hashed passwords, from the configuration or a file; and the command that makes the hashes."""
 
-import argparse
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
-from neosocksd_core import Authenticator, Commands, Section, ServerContext, hookimpl
+from neosocksd_core import hookimpl
 
 if TYPE_CHECKING:
+    import argparse
+
+    from neosocksd_core import Authenticator, Commands, Section, ServerContext
     from neosocksd_static_auth.authenticator import StaticAuthenticator
 
 

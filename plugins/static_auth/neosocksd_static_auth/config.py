@@ -3,7 +3,6 @@
 from pydantic import ConfigDict, Field, SecretStr, field_validator
 
 from neosocksd_core import Section
-from neosocksd_static_auth.hashing import parse_hash
 
 
 class StaticAuthSettings(Section):
@@ -23,6 +22,8 @@ class StaticAuthSettings(Section):
     @field_validator("users")
     @classmethod
     def _are_hashes(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        if value:
+            from neosocksd_static_auth.hashing import parse_hash
         for name, secret in value.items():
             try:
                 parse_hash(secret.get_secret_value())
