@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         PluginError,
         ProtocolError,
     )
+    from neosocksd_core.filters import Filter, FilterState
     from neosocksd_core.hookspecs import Commands, ServerContext, hookimpl
     from neosocksd_core.protocols import (
         Authenticator,
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
         ClientConnection,
         ClientHandshake,
         Dialer,
-        Filter,
-        FilterState,
         Frontend,
         Handshake,
         Observer,
@@ -112,6 +111,7 @@ _HOME = {
         "PluginError",
         "ProtocolError",
     ),
+    "filters": ("Filter", "FilterState"),
     "hookspecs": (
         "Commands",
         "ServerContext",
@@ -123,8 +123,6 @@ _HOME = {
         "ClientConnection",
         "ClientHandshake",
         "Dialer",
-        "Filter",
-        "FilterState",
         "Frontend",
         "Handshake",
         "Observer",

@@ -20,9 +20,9 @@ from neosocksd_core.connect import (
 )
 from neosocksd_core.containment import contained
 from neosocksd_core.errors import DialError
-from neosocksd_core.filters import stack
+from neosocksd_core.filters import Filter, stack
 from neosocksd_core.policy import Policy
-from neosocksd_core.protocols import ClientHandshake, Dialer, Filter
+from neosocksd_core.protocols import ClientHandshake, Dialer
 from neosocksd_core.reactor import READ, WRITE, DeadlineQueue, Reactor
 from neosocksd_core.requests import Forward, Reason, Upstream
 from neosocksd_core.resolver import Lookup, LookupResult, Names

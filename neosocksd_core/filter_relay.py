@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 
 from neosocksd_core.containment import contained
-from neosocksd_core.protocols import Filter, FilterState
+from neosocksd_core.filters import Filter, FilterState
 from neosocksd_core.reactor import HANGUP, READ, WRITE
 from neosocksd_core.relay import Movers
 

@@ -1,9 +1,63 @@
-"""Filters on filters: where both a frontend and a dialer interpret the stream, or several hops do."""
+"""Filters: what stands in the relay where bytes cannot pass untouched, and how two of them stand behind one another."""
 
+import enum
 from collections.abc import Sequence
 from functools import reduce
+from typing import Protocol
 
-from neosocksd_core.protocols import Filter, FilterState
+
+class FilterState(enum.Enum):
+    """What a :class:`Filter` needs of the relay next. Queued bytes are sent before the state is acted on."""
+
+    RELAY = "relay"
+    """Go on feeding both directions."""
+    TUNNEL = "tunnel"
+    """Step aside: from here on bytes pass untouched in both directions."""
+    NEXT = "next"
+    """The exchange is over and the client may send another request: close the upstream, hand the client back to its handshake."""
+    CLOSE = "close"
+    """Close both connections in an orderly way."""
+    ABORT = "abort"
+    """Close both connections so that each peer sees that something is missing (a reset)."""
+
+
+class Filter(Protocol):
+    """Stands in the relay where bytes cannot pass untouched (HTTP forwarding, an encrypting dialer).
+
+    What it has queued before the first feeding (a request that is forwarded, say) is sent first.
+    The relay feeds it from either side and sends what it has queued for either side. It is fed only while what it queued
+    before has been sent, so it needs no bounds of its own beyond what one feeding (64 KiB at most) can cause.
+    """
+
+    def from_client(self, data: bytes) -> None:
+        """Bytes from the client's side; ``b""`` means that the client will send no more."""
+
+    def from_upstream(self, data: bytes) -> None:
+        """Bytes from the upstream's side; ``b""`` means that the upstream will send no more."""
+
+    def upstream_failed(self) -> None:
+        """The upstream connection broke (a reset rather than an orderly end)."""
+
+    def to_client(self) -> bytes:
+        """Take the bytes queued for the client."""
+        ...
+
+    def to_upstream(self) -> bytes:
+        """Take the bytes queued for the upstream."""
+        ...
+
+    @property
+    def client_ended(self) -> bool:
+        """True once nothing more will be queued for the client: the relay then half-closes that side."""
+        ...
+
+    @property
+    def upstream_ended(self) -> bool:
+        """True once nothing more will be queued for the upstream: the relay then half-closes that side."""
+        ...
+
+    @property
+    def state(self) -> FilterState: ...
 
 
 class Stack:

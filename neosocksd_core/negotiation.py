@@ -12,19 +12,21 @@ its answer it is watched: what it sends early is kept, and if it breaks off, so 
 """
 
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from inspect import isawaitable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import anyio
 
+from neosocksd_core.addresses import Chain, SocketAddress
 from neosocksd_core.containment import contained
 from neosocksd_core.dial import CLIENT, ROUTER, Dial, Origin
 from neosocksd_core.errors import DialError, ProtocolError
-from neosocksd_core.filters import stack
+from neosocksd_core.filters import Filter, stack
 from neosocksd_core.log import escape
-from neosocksd_core.protocols import Handshake
+from neosocksd_core.pipeline import Pipeline
+from neosocksd_core.protocols import Frontend, Handshake
 from neosocksd_core.reactor import READ
 from neosocksd_core.requests import (
     Authenticate,
@@ -39,13 +41,37 @@ from neosocksd_core.requests import (
 )
 from neosocksd_core.sockets import reset
 
-if TYPE_CHECKING:
-    from neosocksd_core.pipeline import Pipeline
-    from neosocksd_core.session import Session
-
 RECEIVE_SIZE = 16384
 MAX_EARLY_DATA = 65536
 """So many bytes that a client sends before it is answered are kept; after that it is not read until then."""
+
+
+class Owner(Protocol):
+    """The session that a negotiation is made for: it is told what is found out, and hears once how it went."""
+
+    connect: Connect | None
+    chain: Chain
+    outcome: str
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def client(self) -> SocketAddress: ...
+    @property
+    def frontend(self) -> Frontend: ...
+
+    def relay(
+        self,
+        upstream: Upstream,
+        stream_filter: Filter | None,
+        early_up: bytes,
+        early_down: bytes,
+        handshake: Handshake | None,
+    ) -> None:
+        """The upstream stands and the client knows."""
+
+    def end(self, outcome: str, dispose: Callable[[socket.socket], None]) -> None:
+        """There will be no relay."""
 
 
 class Negotiation:
@@ -66,7 +92,7 @@ class Negotiation:
     )
 
     def __init__(
-        self, pipeline: "Pipeline", session: "Session", sock: socket.socket, handshake: Handshake
+        self, pipeline: Pipeline, session: Owner, sock: socket.socket, handshake: Handshake
     ) -> None:
         self._pipeline = pipeline
         self._session = session

@@ -1,21 +1,19 @@
 """What all sessions of a server share, and the bookkeeping when one opens and ends."""
 
 import logging
-import socket
 from collections.abc import Sequence
 
 import anyio
 
-from neosocksd_core.addresses import Chain, SocketAddress
+from neosocksd_core.addresses import Chain
 from neosocksd_core.closing import Closer
 from neosocksd_core.dial import Dialling
 from neosocksd_core.limits import Admission
 from neosocksd_core.log import escape
-from neosocksd_core.protocols import Authenticator, Frontend, Handshake, Observer, Router
+from neosocksd_core.protocols import Authenticator, Observer, Router
 from neosocksd_core.reactor import DeadlineQueue, Reactor
 from neosocksd_core.relay import Movers
-from neosocksd_core.session import Session
-from neosocksd_core.sessions import SessionTable
+from neosocksd_core.sessions import LiveSession, SessionTable
 from neosocksd_core.settings import Settings
 from neosocksd_core.statistics import Counters, Statistics
 
@@ -48,8 +46,8 @@ class Pipeline:
         self.closer = Closer(reactor)
         self.movers = Movers(reactor, self.closer, settings.pipe)
         self._empty: anyio.Event | None = None
-        self.halfopen: DeadlineQueue[Session] = DeadlineQueue(
-            reactor, settings.timeout, Session.expire
+        self.halfopen: DeadlineQueue[LiveSession] = DeadlineQueue(
+            reactor, settings.timeout, lambda session: session.expire()
         )
 
     def configure(
@@ -66,29 +64,7 @@ class Pipeline:
         self.admission.configure(settings)
         self.halfopen.limit = settings.timeout
 
-    def serve(self, sock: socket.socket, client: SocketAddress, frontend: Frontend) -> None:
-        """Begin a session with a connection that was just accepted, if there is room for it."""
-        self.counters.num_accept += 1
-        if not self.admission.admit(client[0]):
-            sock.close()
-            return
-        self.counters.num_serve += 1
-        session = Session(self, sock, client, frontend)
-        self.halfopen.add(session)
-        session.start()
-
-    def serve_next(
-        self, sock: socket.socket, client: SocketAddress, frontend: Frontend, handshake: Handshake
-    ) -> None:
-        """Begin a session for the next request on a connection whose last one is done."""
-        if not self.admission.admit(client[0]):
-            sock.close()
-            return
-        session = Session(self, sock, client, frontend)
-        self.halfopen.add(session)
-        session.start(handshake)
-
-    def opened(self, session: Session) -> None:
+    def opened(self, session: LiveSession) -> None:
         """*session* has been granted and begins to relay."""
         self.halfopen.discard(session)
         counters, table = self.counters, self.table
@@ -102,7 +78,7 @@ class Pipeline:
             except Exception as error:
                 self.report(error, "observer")
 
-    def closed(self, session: Session) -> None:
+    def closed(self, session: LiveSession) -> None:
         """*session* has ended, granted or not. One that was idle to its end was none for anybody outside."""
         self.halfopen.discard(session)
         self.table.remove(session.id)
@@ -159,7 +135,7 @@ class Pipeline:
         self.movers.close()
         self.dialling.close()
 
-    def _log_session(self, session: Session) -> None:
+    def _log_session(self, session: LiveSession) -> None:
         info = session.info()
         target = str(info.target) if info.target else "-"
         via = f" via {', '.join(map(str, info.chain))}" if info.chain else ""

@@ -4,12 +4,9 @@ import enum
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from neosocksd_core.addresses import Address, Chain, SocketAddress
-
-if TYPE_CHECKING:
-    from neosocksd_core.protocols import Filter
+from neosocksd_core.filters import Filter
 
 
 class AddressType(enum.Enum):
@@ -102,7 +99,7 @@ class Upstream:
     chain: Chain
     bound: SocketAddress
     early_data: bytes = b""
-    filter: "Filter | None" = None
+    filter: Filter | None = None
 
     def close(self) -> None:
         self.socket.close()

@@ -14,6 +14,7 @@ from neosocksd_core.pipeline import Pipeline
 from neosocksd_core.reactor import Reactor
 from neosocksd_core.resolver import Names
 from neosocksd_core.services import Service
+from neosocksd_core.session import serve
 
 
 class NotRunningError(NeosocksdError):
@@ -44,7 +45,7 @@ class Runtime:
         """Accept on every bound socket, for the frontend of its place; on those that are gone, no longer."""
         wanted: dict[socket.socket, OnAccept] = {}
         for place in places:
-            on_accept: OnAccept = partial(self.pipeline.serve, frontend=place.frontend)
+            on_accept: OnAccept = partial(serve, self.pipeline, frontend=place.frontend)
             wanted |= dict.fromkeys(bound.at(place), on_accept)
         for sock in self._listeners.keys() - wanted.keys():
             self._listeners.pop(sock).stop()

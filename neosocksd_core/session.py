@@ -8,20 +8,44 @@ import socket
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from neosocksd_core.addresses import Chain, SocketAddress
 from neosocksd_core.filter_relay import FilterRelay, Outcome
+from neosocksd_core.filters import Filter
 from neosocksd_core.log import escape
 from neosocksd_core.negotiation import Negotiation
-from neosocksd_core.protocols import Filter, Frontend, Handshake
+from neosocksd_core.pipeline import Pipeline
+from neosocksd_core.protocols import Frontend, Handshake
 from neosocksd_core.reactor import READ
 from neosocksd_core.relay import Relay
 from neosocksd_core.requests import Connect, SessionInfo, Upstream
 from neosocksd_core.sockets import reset
 
-if TYPE_CHECKING:
-    from neosocksd_core.pipeline import Pipeline
+
+def serve(
+    pipeline: Pipeline, sock: socket.socket, client: SocketAddress, frontend: Frontend
+) -> None:
+    """Begin a session with a connection that was just accepted, if there is room for it."""
+    pipeline.counters.num_accept += 1
+    if not pipeline.admission.admit(client[0]):
+        sock.close()
+        return
+    pipeline.counters.num_serve += 1
+    Session(pipeline, sock, client, frontend).start()
+
+
+def _serve_next(
+    pipeline: Pipeline,
+    sock: socket.socket,
+    client: SocketAddress,
+    frontend: Frontend,
+    handshake: Handshake,
+) -> None:
+    """Begin a session for the next request on a connection whose last one is done."""
+    if not pipeline.admission.admit(client[0]):
+        sock.close()
+        return
+    Session(pipeline, sock, client, frontend).start(handshake)
 
 
 class Session:
@@ -45,7 +69,7 @@ class Session:
 
     def __init__(
         self,
-        pipeline: "Pipeline",
+        pipeline: Pipeline,
         sock: socket.socket,
         client: SocketAddress,
         frontend: Frontend,
@@ -73,6 +97,7 @@ class Session:
 
     def start(self, handshake: Handshake | None = None) -> None:
         """Begin to negotiate. *handshake* is given where the connection has served a request already."""
+        self._pipeline.halfopen.add(self)
         try:
             machine = handshake or self.frontend.handshake(self)
         except Exception as error:
@@ -208,7 +233,7 @@ class Session:
         if outcome is Outcome.CLOSE:
             pipeline.closer.linger(client)
         elif outcome is Outcome.NEXT and handshake is not None:
-            pipeline.serve_next(client, self.client, self.frontend, handshake)
+            _serve_next(pipeline, client, self.client, self.frontend, handshake)
 
     def _ended(self) -> None:
         self._pipeline.closed(self)

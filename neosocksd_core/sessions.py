@@ -2,10 +2,36 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from neosocksd_core.session import Session
+from neosocksd_core.addresses import SocketAddress
+from neosocksd_core.requests import SessionInfo
+
+
+class LiveSession(Protocol):
+    """A session, as far as the table and the bookkeeping look at it."""
+
+    id: int
+    client: SocketAddress
+    is_granted: bool
+    outcome: str
+
+    def info(self) -> SessionInfo:
+        """Its row in the table."""
+        ...
+
+    def counts(self) -> tuple[int, int]:
+        """Bytes relayed so far, from the client and to it."""
+        ...
+
+    def abort(self, outcome: str) -> None:
+        """Reset the client, and whatever is open on the other side."""
+
+    def expire(self) -> None:
+        """The time from accept to relay has passed."""
+
+    def close_if_idle(self) -> None:
+        """Close a connection that has served a request and waits for another."""
 
 
 class SessionTable:
@@ -13,7 +39,7 @@ class SessionTable:
 
     def __init__(self) -> None:
         self._ids = itertools.count(1)
-        self._sessions: dict[int, Session] = {}
+        self._sessions: dict[int, LiveSession] = {}
         self.num_relaying = 0
         """How many of them relay; whoever starts and ends relays keeps it."""
 
@@ -22,7 +48,7 @@ class SessionTable:
         """Accepted, not yet relaying."""
         return len(self._sessions) - self.num_relaying
 
-    def add(self, session: "Session") -> int:
+    def add(self, session: LiveSession) -> int:
         """Enter *session*; returns its id."""
         session_id = next(self._ids)
         self._sessions[session_id] = session
@@ -32,12 +58,12 @@ class SessionTable:
         """Forget a session."""
         del self._sessions[session_id]
 
-    def get(self, session_id: int) -> "Session | None":
+    def get(self, session_id: int) -> LiveSession | None:
         """The living session of that id."""
         return self._sessions.get(session_id)
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def __iter__(self) -> "Iterator[Session]":
+    def __iter__(self) -> Iterator[LiveSession]:
         return iter(list(self._sessions.values()))

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from neosocksd_core.addresses import SocketAddress
 from neosocksd_core.errors import ConfigurationError, ProtocolError
-from neosocksd_core.protocols import Claim, ClientConnection, Filter, Frontend, Handshake
+from neosocksd_core.filters import Filter
+from neosocksd_core.protocols import Claim, ClientConnection, Frontend, Handshake
 from neosocksd_core.requests import HandshakeEvent, Reason
 
 

@@ -20,8 +20,9 @@ from neosocksd_core.addresses import (
     parse_address,
 )
 from neosocksd_core.errors import DialError, ProtocolError
+from neosocksd_core.filters import Filter
 from neosocksd_core.hookspecs import ServerContext, hookimpl
-from neosocksd_core.protocols import Claim, ClientConnection, Dialer, Filter, Frontend
+from neosocksd_core.protocols import Claim, ClientConnection, Dialer, Frontend
 from neosocksd_core.requests import (
     AddressType,
     Authenticate,
