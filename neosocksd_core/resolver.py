@@ -205,6 +205,8 @@ class SystemResolver:
 
 
 def _getaddrinfo(host: str, family: socket.AddressFamily) -> Resolution | DialError:
+    if "\0" in host:  # what stands before it would be looked up
+        return DialError(Reason.NAME_NOT_RESOLVED, "not a host name")
     try:
         found = socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)
     except (OSError, ValueError, TypeError) as error:  # ValueError: IDNA's labels, a NUL

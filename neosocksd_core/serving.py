@@ -45,6 +45,7 @@ def serve(invocation: Invocation) -> int:
             try:
                 # What stands now stays to the end: the collector need not look at it again and again.
                 gc.freeze()
+                gc.enable()
                 anyio.run(
                     _run,
                     server,

@@ -142,6 +142,30 @@ class Connection:
             ) from None
         return bytes(received)
 
+    def receive_until(self, end: bytes) -> bytes:
+        """All bytes up to and with the first *end*."""
+        received = b""
+        while not received.endswith(end):
+            received += self.receive(1)
+        return received
+
+    def receive_until_closed(self) -> bytes:
+        """All bytes up to an end of either kind, orderly or a reset."""
+        received = bytearray()
+        try:
+            while data := self.socket.recv(1 << 18):
+                received += data
+        except TimeoutError:
+            raise AssertionError(f"an end expected, timed out after {_show(received)}") from None
+        except OSError:
+            pass
+        return bytes(received)
+
+    def send_what_is_taken(self, data: bytes) -> None:
+        """Send *data* to a peer that may close before it has taken all."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.socket.sendall(data)
+
     def finish(self) -> None:
         """Say that nothing more will be sent (a half-close)."""
         self.socket.shutdown(socket.SHUT_WR)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from neosocksd_core import Option, Section
 from neosocksd_core.addresses import parse_listen_address
@@ -17,9 +17,10 @@ class HttpSettings(Section):
     listen: Annotated[
         tuple[str, ...],
         Option(("--http",), flat="http_listen", metavar="ADDR", bare=TAKE_OVER),
-    ] = ()
-    """listen for HTTP clients at ADDR; an empty one, or the flag without one, takes over `listen`
-    """
+    ] = Field(
+        default=(),
+        description="listen for HTTP clients at ADDR; an empty one, or the flag without one, takes over `listen`",
+    )
 
     @field_validator("listen", mode="before")
     @classmethod

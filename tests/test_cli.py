@@ -1,0 +1,401 @@
+"""The command as its user has it: arguments in; text, exit statuses, signals and bytes out."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+COMMAND = Path(sys.executable).with_name("neosocksd")
+
+FLAGS = [
+    "-h",
+    "--help",
+    "-c",
+    "--config",
+    "-4",
+    "-6",
+    "-l",
+    "--listen",
+    "--http",
+    "--auth-required",
+    "-f",
+    "--forward",
+    "-x",
+    "--proxy",
+    "--nameserver",
+    "-i",
+    "--netdev",
+    "--reuseport",
+    "--pipe",
+    "--no-fastopen",
+    "-t",
+    "--timeout",
+    "--log",
+    "--loglevel",
+    "-d",
+    "--daemonize",
+    "-u",
+    "--user",
+    "-m",
+    "--max-sessions",
+    "--max-startups",
+    "--block-outbound",
+    "--plugin",
+    "--no-plugin",
+    "--loop",
+    "--version",
+]
+"""What a user who comes from the original, or from the documentation, may write."""
+
+HEAVY = ("anyio", "asyncio", "uvloop", "trio", "dns", "shtab", "tomllib", "ssl", "difflib")
+
+
+def label(value: object) -> str:
+    """A command line as the name of its test."""
+    return " ".join(cast("list[str]", value)) if isinstance(value, list) else ""
+
+
+def run(
+    *arguments: str, cwd: Path | None = None, **environ: str
+) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("NEOSOCKSD_")}
+    return subprocess.run(
+        [COMMAND, *arguments],
+        env=clean | environ,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def fails(status: int, *arguments: str, cwd: Path | None = None, **environ: str) -> str:
+    """Run what must fail with *status*; returns its one line."""
+    done = run(*arguments, cwd=cwd, **environ)
+    assert done.returncode == status, done
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert line.startswith("neosocksd: ")
+    return line.removeprefix("neosocksd: ")
+
+
+class Serving:
+    """A command that serves, and what it has said."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self.addresses = self.wait_for("listening on ").split(", ")
+
+    def wait_for(self, text: str) -> str:
+        """Read the log up to the line with *text*; what follows it there."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if text in line:
+                return line.partition(text)[2].strip()
+        raise AssertionError(f"no {text!r} in {self.lines}")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@contextmanager
+def serving(*arguments: str, cwd: Path | None = None) -> Generator[Serving]:
+    command = [str(COMMAND), "--listen", "127.0.0.1:0", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=cwd) as process:
+        try:
+            yield Serving(process)
+        finally:
+            process.kill()
+
+
+def greet(address: str) -> bytes:
+    """What a SOCKS5 server at *address* answers to a client's first message."""
+    with connect(address) as client:
+        client.sendall(b"\x05\x01\x00")
+        return client.recv(2)
+
+
+def connect(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), 10)
+
+
+# Help, version, subcommands.
+
+
+def test_help_is_on_stdout_and_names_every_flag() -> None:
+    done = run("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    words = set(re.findall(r"(?<![\w-])--?[\w-]+", done.stdout))
+    assert set(FLAGS) <= words
+    for command in ("plugins", "schema", "check", "completion", "hash-password"):
+        assert re.search(rf"^ +{command} ", done.stdout, re.MULTILINE)
+
+
+def test_help_imports_nothing_that_only_serving_needs() -> None:
+    code = (
+        "import sys\nfrom neosocksd_core.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        f"print('imported:', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "imported: []"
+
+
+def test_version() -> None:
+    assert run("--version").stdout == "neosocksd 0.1.0\n"
+
+
+def test_plugins_lists_state_version_origin_and_what_is_provided() -> None:
+    done = run("plugins", "--no-plugin", "forward")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert re.search(r"enabled +0\.1\.0 +neosocksd .*socks4a://.*socks5://", rows["socks5"])
+    assert re.search(r"off +0\.1\.0 +neosocksd", rows["forward"])
+    assert "authenticator" in rows["static_auth"]
+
+
+def test_schema_is_a_json_schema_of_everything() -> None:
+    schema = json.loads(run("schema").stdout)
+    assert {"listen", "timeout", "socks5", "http_connect"} <= set(schema["properties"])
+
+
+def test_check_says_that_all_is_well_and_listens_nowhere(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        (tmp_path / "a.toml").write_text(f'listen = "{address}"\n')
+        done = run("check", "-c", "a.toml", "-t", "9", "-t", "8", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout == "the configuration is good\n"
+    assert done.stderr == "neosocksd: warning: -t is given twice, the last one wins\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_that_knows_the_flags(shell: str, tmp_path: Path) -> None:
+    done = run("completion", shell)
+    assert done.returncode == 0
+    assert "max-startups" in done.stdout
+    if shell == "bash":
+        (tmp_path / "script").write_text(done.stdout)
+        subprocess.run(["bash", "-n", tmp_path / "script"], check=True)
+
+
+def test_a_reader_that_has_left_is_no_traceback() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [COMMAND, "schema"], stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+    finally:
+        os.close(writer)
+    assert done.stderr == b""
+    assert done.returncode == 1
+
+
+def test_a_subcommands_help_is_its_own() -> None:
+    done = run("check", "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: neosocksd check")
+
+
+# Errors.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tiemout", "5"], "there is no flag --tiemout (did you mean --timeout?)"),
+        (["chekc"], "argument COMMAND: invalid choice: 'chekc'"),
+        (["completion", "tcsh"], "argument shell: invalid choice"),
+        (["-t", "4"], "-t: should be greater than or equal to 5"),
+        (["-l", "127.0.0.1:70000"], "-l: not a port number: '70000'"),
+        (["-x", "ftp://a", "check"], "proxy: unknown proxy scheme 'ftp'"),
+        (["-x", "socks5://u:secret@[::1", "check"], "proxy: "),
+        (["--plugin", "nix"], "there is no plugin 'nix' (installed: "),
+        (["--plugin", "./nix.py"], "plugin "),
+        (["-c", "nix.toml"], "nix.toml: No such file or directory"),
+        (["--auth-required"], "auth_required: "),
+    ],
+    ids=label,
+)
+def test_an_error_in_the_configuration_is_one_line_and_status_2(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    line = fails(2, *arguments, cwd=tmp_path)
+    assert line.startswith(message)
+    assert "secret" not in line
+
+
+def test_an_error_in_file_or_environment_names_it(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("tiemout = 5\n")
+    assert fails(2, "-c", "a.toml", cwd=tmp_path).startswith("a.toml: tiemout: unknown key")
+    assert fails(2, NEOSOCKSD_TIMEOUT="x").startswith("NEOSOCKSD_TIMEOUT: should be")
+    (tmp_path / "b.toml").write_text('plugins = ["./c.py"]\n')
+    (tmp_path / "c.py").write_text("raise RuntimeError('no\\nluck')\n")
+    assert "'c'" in fails(2, "-c", str(tmp_path / "b.toml"))
+
+
+def test_a_broken_file_does_not_keep_help_away(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("tiemout = 5\n")
+    assert run("--help", NEOSOCKSD_CONFIG=str(tmp_path / "a.toml")).returncode == 0
+
+
+def test_an_address_in_use_is_one_line_and_status_1() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = fails(1, "-l", "127.0.0.1:0", "-l", f"127.0.0.1:{port}")
+    assert f"127.0.0.1:{port}" in line
+    assert "in use" in line
+
+
+def test_an_address_of_another_machine_is_one_line_and_status_1() -> None:
+    assert "192.0.2.1:1080" in fails(1, "-l", "192.0.2.1:1080")
+
+
+def test_an_unknown_user_is_one_line_and_status_1() -> None:
+    assert fails(1, "-u", "no-such-user-here") == "there is no user 'no-such-user-here'"
+
+
+# Serving.
+
+
+@pytest.mark.parametrize("loop", ["auto", "asyncio", "uvloop", "trio"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_a_signal_and_ends_with_status_0(loop: str, number: signal.Signals) -> None:
+    pytest.importorskip("trio" if loop == "trio" else "anyio")
+    with serving("--loop", loop) as command:
+        assert greet(command.addresses[0]) == b"\x05\x00"
+        assert command.stop(number) == 0
+
+
+def test_without_any_listener_it_listens_on_1080() -> None:
+    done = run("check", "--http", "127.0.0.1:0")
+    assert done.returncode == 0
+
+
+def test_a_second_signal_does_not_wait_for_sessions(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as target:
+        port = target.getsockname()[1]
+        options = ("--drain", "3600", "--loglevel", "5")
+        with serving(*options) as command, connect(command.addresses[0]) as client:
+            client.sendall(b"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01" + port.to_bytes(2))
+            assert client.recv(2, socket.MSG_WAITALL) == b"\x05\x00"
+            assert client.recv(10, socket.MSG_WAITALL)[1] == 0
+            command.process.send_signal(signal.SIGTERM)
+            command.wait_for("waiting up to 3600 s for 1 sessions")
+            assert command.stop(signal.SIGINT) == 0
+
+
+def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text("")
+    with serving("-c", "a.toml", cwd=tmp_path) as command:
+        file.write_text('http_listen = "127.0.0.1:0"\ntcp_rcvbuf = 1\n')
+        command.process.send_signal(signal.SIGHUP)
+        command.wait_for("tcp_rcvbuf is below")
+        command.wait_for("NOTICE reloaded")
+        for broken in ("tiemout = 5\n", "= =\n", "\0", 'proxy = "ftp://x"\n'):
+            file.write_text(broken)
+            command.process.send_signal(signal.SIGHUP)
+            command.wait_for("ERROR not reloaded: ")
+        file.unlink()
+        command.process.send_signal(signal.SIGHUP)
+        assert command.wait_for("ERROR not reloaded: ") == "a.toml: No such file or directory"
+        assert greet(command.addresses[0]) == b"\x05\x00"
+        assert command.stop() == 0
+
+
+def test_signals_without_a_meaning_do_not_end_it() -> None:
+    with serving() as command:
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
+            command.process.send_signal(number)
+        assert greet(command.addresses[0]) == b"\x05\x00"
+        assert command.stop() == 0
+
+
+REPORTER = """
+import os
+from neosocksd_core import hookimpl
+from neosocksd_core.services import Service
+
+@hookimpl
+def register_services(server):
+    async def run():
+        with open("report", "w") as report:
+            print(os.getpid(), *("%s:%d" % a[:2] for a in server.addresses), file=report)
+    return [Service("reporter", run)]
+"""
+
+
+@contextmanager
+def reporting(folder: Path, *command: str) -> Generator[tuple[int, str]]:
+    """Run a command with a plugin that reports the process's number and first address; killed at the end."""
+    (folder / "reporter.py").write_text(REPORTER)
+    os.mkfifo(folder / "report")
+    arguments = ["--plugin", "./reporter.py", "-l", "127.0.0.1:0"]
+    with subprocess.Popen([*command, *arguments], cwd=folder) as process:
+        with (folder / "report").open() as report:
+            number, address = report.read().split()
+        try:
+            yield int(number), address
+        finally:
+            os.kill(int(number), signal.SIGTERM)
+    assert process.returncode == 0
+
+
+def test_a_daemon_detaches_and_keeps_its_folder(tmp_path: Path) -> None:
+    with reporting(tmp_path, str(COMMAND), "-d") as (number, address):
+        assert os.getsid(number) not in (os.getsid(0), number)
+        assert Path(f"/proc/{number}/cwd").readlink() == tmp_path
+        for descriptor in (0, 1, 2):
+            assert str(Path(f"/proc/{number}/fd/{descriptor}").readlink()) == "/dev/null"
+        assert greet(address) == b"\x05\x00"
+
+
+def test_closed_standard_descriptors_do_not_become_the_log_of_a_client(tmp_path: Path) -> None:
+    script = 'exec "$0" "$@" 0<&- 1>&- 2>&-'
+    with reporting(tmp_path, "sh", "-c", script, str(COMMAND), "--loglevel", "8") as (_, address):
+        assert greet(address) == b"\x05\x00"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop privileges")
+def test_privileges_are_dropped_once_the_sockets_are_bound() -> None:
+    with serving("-u", "nobody:", "-l", "127.0.0.1:0") as command:
+        status = Path(f"/proc/{command.process.pid}/status").read_text()
+        assert re.search(r"^Uid:\t65534\t65534\t65534\t65534$", status, re.MULTILINE)
+        assert re.search(r"^Gid:\t65534\t65534\t65534\t65534$", status, re.MULTILINE)
+        assert command.stop() == 0
+
+
+def test_the_log_may_be_json(tmp_path: Path) -> None:
+    with serving("--log-format", "json") as command:
+        assert command.stop() == 0
+        assert command.process.stderr is not None
+        lines = [*command.lines, *command.process.stderr]
+    entries = [json.loads(line) for line in lines]
+    assert entries[0]["level"] == "notice"
+
+
+def test_a_log_that_nobody_reads_does_not_stop_the_server() -> None:
+    with serving("--loglevel", "8") as command:
+        assert command.process.stderr is not None
+        command.process.stderr.close()
+        for _ in range(50):
+            assert greet(command.addresses[0]) == b"\x05\x00"
+        assert command.stop() == 0

@@ -1,0 +1,200 @@
+"""The examples run as they stand, and the third party's distribution works beside our wheel in a clean virtual environment."""
+
+import os
+import runpy
+import signal
+import venv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from neosocksd_core import Address, Hop
+from neosocksd_core.testing import Client, EchoServer, RunningServer, closed_address
+from tests.peers.daemons import LOOPBACK, Daemon, Neosocksd, find, python, run
+from tests.peers.origin import PAGE, serve_web
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+Serve = Callable[..., RunningServer]
+
+NOT_ALLOWED = 2
+CONNECTION_REFUSED = 5
+
+
+def socks5_request(host: str, port: int) -> bytes:
+    """Greeting and CONNECT in one; the host goes as a name."""
+    name = host.encode()
+    return (
+        b"\x05\x01\x00" + b"\x05\x01\x00\x03" + bytes((len(name),)) + name + port.to_bytes(2, "big")
+    )
+
+
+def expect_echo(port: int, echo: EchoServer, host: str = LOOPBACK) -> None:
+    """Bytes come back through the SOCKS server on *port*."""
+    with Client((LOOPBACK, port)) as client:
+        client.send(socks5_request(host, echo.address[1]) + b"hello")
+        client.expect(b"\x05\x00" + b"\x05\x00\x00\x01")
+        client.receive(6)
+        client.expect(b"hello")
+        client.finish()
+        client.expect_eof()
+
+
+def expect_reply(port: int, reply: int, host: str, target_port: int = 80) -> None:
+    """The request is answered with that reply of RFC 1928 section 6."""
+    with Client((LOOPBACK, port)) as client:
+        client.send(socks5_request(host, target_port))
+        client.expect(b"\x05\x00" + b"\x05" + bytes((reply,)))
+        client.receive(8)
+        client.expect_eof()
+
+
+class Program(Daemon):
+    """An example that is a program: says its port, and Control-C stops it."""
+
+    def __init__(self, name: str, output: Path, *arguments: str) -> None:
+        super().__init__([python(), str(EXAMPLES / name), *arguments], output)
+
+    def port(self) -> int:
+        return int(self.wait_for(rf"SOCKS on {LOOPBACK}:(\d+),")[1])
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(30) == 0, self.output
+        assert self.output.endswith("stopped\n"), self.output
+
+
+def test_custom_router_sends_a_domain_where_its_rule_says(tmp_path: Path, echo: EchoServer) -> None:
+    with Program("custom_router.py", tmp_path / "log") as program:
+        port = program.port()
+        expect_echo(port, echo)
+        expect_reply(port, NOT_ALLOWED, "ads.example")
+        expect_reply(port, NOT_ALLOWED, "www.ADS.example")
+        program.interrupt()
+
+
+def test_custom_router_takes_a_chain_for_a_domain(serve: Serve, echo: EchoServer) -> None:
+    router_of = runpy.run_path(str(EXAMPLES / "custom_router.py"))["DomainRouter"]
+    far = serve(plugins=["socks5"])
+    chain = (Hop("socks5", Address(LOOPBACK, far.address[1])),)
+    near = serve(plugins=["socks5"], router=router_of({"localhost": chain, "sub.localhost": None}))
+    expect_echo(near.address[1], echo, "localhost")
+    expect_reply(near.address[1], NOT_ALLOWED, "a.sub.localhost")
+    assert far.wait_idle().num_request == 1
+
+
+def test_failover_router_tries_the_next_way(tmp_path: Path, serve: Serve, echo: EchoServer) -> None:
+    works = serve(plugins=["socks5"])
+    with closed_address() as (host, port, *_):
+        ways = [f"http://{host}:{port}", f"socks5://{LOOPBACK}:{works.address[1]}"]
+        with Program("failover_router.py", tmp_path / "log", *ways) as program:
+            expect_echo(program.port(), echo)
+            assert works.wait_idle().num_request == 1
+            program.wait_for(rf"session \d+: .*{port}")
+            expect_reply(program.port(), CONNECTION_REFUSED, host, port)
+            program.interrupt()
+
+
+def test_one_file_plugin_refuses_the_domains_of_its_list(tmp_path: Path, echo: EchoServer) -> None:
+    plugin = os.path.relpath(EXAMPLES / "one_file_plugin.py")
+    arguments = [
+        "--listen",
+        f"{LOOPBACK}:0",
+        "--plugin",
+        plugin if "/" in plugin else f"./{plugin}",
+    ]
+    arguments += ["--one-file-plugin-domains", "ads.example", "--one-file-plugin-domains", "x.test"]
+    with Neosocksd(arguments, tmp_path / "log") as proxy:
+        [port] = proxy.ports
+        expect_echo(port, echo)
+        expect_reply(port, NOT_ALLOWED, "www.Ads.example")
+        expect_reply(port, NOT_ALLOWED, "x.test")
+
+
+# The third party. The environment is made once; it takes a while, and its packages come from wherever pip is told to look.
+
+WHILE = 600
+KEY = "some words"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment that holds our wheel and the third party's, and nothing of this checkout."""
+
+    path: Path
+
+    def bin(self, program: str) -> str:
+        return str(self.path / "bin" / program)
+
+    def pip(self, *arguments: str) -> None:
+        run(
+            self.bin("python"),
+            "-m",
+            "pip",
+            "--quiet",
+            "--disable-pip-version-check",
+            *arguments,
+            timeout=WHILE,
+        )
+
+
+@pytest.fixture(scope="module")
+def third_party(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    folder = tmp_path_factory.mktemp("third-party")
+    venv.create(folder / "venv", with_pip=True)
+    environment = Environment(folder / "venv")
+    wheels = folder / "wheels"
+    sources = [str(ROOT), str(EXAMPLES / "third_party")]
+    environment.pip("wheel", "--no-deps", "--wheel-dir", str(wheels), *sources)
+    built = sorted(wheels.iterdir())
+    assert [wheel.name.split("-")[0] for wheel in built] == ["neosocksd", "neosocksd_veil"]
+    environment.pip("install", *map(str, built), "pytest")
+    yield environment
+
+
+@pytest.mark.timeout(WHILE)
+def test_the_third_party_s_plugin_is_listed_and_off_until_it_is_wanted(
+    third_party: Environment,
+) -> None:
+    def line(*arguments: str) -> list[str]:
+        told = run(third_party.bin("neosocksd"), "plugins", *arguments).stdout.decode()
+        return next(line.split() for line in told.splitlines() if line.startswith("veil "))
+
+    assert "enabled" not in line()
+    wanted = line("--plugin", "veil")
+    assert "enabled" in wanted
+    assert "neosocksd-veil" in wanted
+    assert "veil://," in wanted
+
+
+@pytest.mark.timeout(WHILE)
+def test_the_third_party_s_scheme_carries_bytes(
+    third_party: Environment, tmp_path: Path, echo: EchoServer
+) -> None:
+    command = third_party.bin("neosocksd")
+    config = tmp_path / "far.toml"
+    config.write_text(f'plugins = ["veil"]\n[veil]\nkey = "{KEY}"\nlisten = ["{LOOPBACK}:0"]\n')
+    with Neosocksd(["-c", str(config)], tmp_path / "far.log", command) as far:
+        arguments = ["--plugin", "veil", "--veil-key", KEY, "-l", f"{LOOPBACK}:0"]
+        arguments += ["-x", f"veil://{LOOPBACK}:{far.ports[0]}", "--loglevel", "5"]
+        with Neosocksd(arguments, tmp_path / "near.log", command) as near:
+            expect_echo(near.ports[0], echo)
+            expect_echo(near.ports[0], echo, "localhost")
+            with closed_address() as (host, port, *_):
+                expect_reply(near.ports[0], CONNECTION_REFUSED, host, port)
+            proxy = f"socks5h://{LOOPBACK}:{near.ports[0]}"
+            with serve_web() as origin:
+                told = run(find("curl"), "--silent", "--noproxy", "", "--proxy", proxy, origin.url)
+            assert told.stdout == PAGE
+
+
+@pytest.mark.timeout(WHILE)
+def test_the_third_party_s_own_tests_pass(third_party: Environment, tmp_path: Path) -> None:
+    tests = EXAMPLES / "third_party" / "tests"
+    run(
+        third_party.bin("python"), "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib",
+        f"--rootdir={tmp_path}", f"--confcutdir={tests}", "-c", os.devnull, str(tests),
+        timeout=WHILE,
+    )  # fmt: skip
