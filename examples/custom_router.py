@@ -15,11 +15,11 @@ import anyio
 from neosocksd_core import Address, Chain, Decision, Forward, Hop, Reject, Request
 from neosocksd_core.server import Server
 
-REFUSED = None
 RULES: Mapping[str, Chain | None] = {
     "onion": (Hop("socks5", Address("127.0.0.1", 9050)),),
-    "ads.example": REFUSED,
+    "ads.example": None,
 }
+"""The chain for a domain and what lies in it; None refuses it."""
 
 
 class DomainRouter:
@@ -33,7 +33,7 @@ class DomainRouter:
         while domain and domain not in self._rules:
             domain = domain.partition(".")[2]
         chain = self._rules.get(domain, ())
-        if chain is REFUSED:
+        if chain is None:
             return Reject(message=f"{domain} is on the list")
         return Forward(request.target, chain)
 

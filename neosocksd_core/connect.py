@@ -36,8 +36,6 @@ SocketOption = tuple[int, int, int | bytes]
 def outgoing_options(settings: Settings) -> tuple[SocketOption, ...]:
     """The socket options that the settings ask for on every outgoing connection."""
     options = list(stream_options(settings))
-    if settings.tcp_fastopen_connect and hasattr(socket, "TCP_FASTOPEN_CONNECT"):
-        options.append((socket.IPPROTO_TCP, socket.TCP_FASTOPEN_CONNECT, 1))
     if settings.netdev:
         options.append((socket.SOL_SOCKET, socket.SO_BINDTODEVICE, settings.netdev.encode()))
     return tuple(options)

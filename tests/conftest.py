@@ -25,7 +25,7 @@ class Names:
     known: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     asked: list[str] = field(default_factory=list[str])
 
-    async def resolve(self, host: str, family: int) -> Resolution:  # noqa: ARG002
+    async def resolve(self, host: str, family: int) -> Resolution:
         self.asked.append(host)
         if host not in self.known:
             raise DialError(Reason.NAME_NOT_RESOLVED, f"{host}: unknown")

@@ -181,7 +181,9 @@ SOCKS5 = [
         (GREETED, *BOUND),
         relays=b"hi",
     ),
-    failed5("S5-21 mapped and guarded", REQUEST + b"\x04" + bytes(10) + b"\xff\xff" + L + b"<S>", 2),
+    failed5(
+        "S5-21 mapped and guarded", REQUEST + b"\x04" + bytes(10) + b"\xff\xff" + L + b"<S>", 2
+    ),
     failed5("S5-22", REQUEST + b"\x01" + L + b"\0\0", 5),
     failed5("S5-23 refused", REQUEST + b"\x01" + L + b"<X>", 5),
     failed5("S5-23 name not resolved", domain(b"nowhere.example") + b"<E>", 4),

@@ -4,7 +4,7 @@ import os
 import runpy
 import signal
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,7 +141,7 @@ class Environment:
 
 
 @pytest.fixture(scope="module")
-def third_party(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+def third_party(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     folder = tmp_path_factory.mktemp("third-party")
     venv.create(folder / "venv", with_pip=True)
     environment = Environment(folder / "venv")
@@ -151,7 +151,7 @@ def third_party(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
     built = sorted(wheels.iterdir())
     assert [wheel.name.split("-")[0] for wheel in built] == ["neosocksd", "neosocksd_veil"]
     environment.pip("install", *map(str, built), "pytest")
-    yield environment
+    return environment
 
 
 @pytest.mark.timeout(WHILE)

@@ -43,9 +43,7 @@ def connect(
                 done.set()
 
             policy = Policy(settings, guarded or ())
-            connector = Connector(
-                reactor, options, policy, judged, guarded is not None, finish
-            )
+            connector = Connector(reactor, options, policy, judged, guarded is not None, finish)
             connector.start(addresses, port)
             await done.wait()
             assert len(result) == 1
@@ -68,18 +66,22 @@ def expect_socket(outcome: socket.socket | DialError) -> socket.socket:
 
 
 def test_the_first_address_that_answers_is_taken(backend: Backend) -> None:
-    with Peer() as peer, expect_socket(
-        connect(["127.0.0.1", "127.0.0.2"], peer.port, backend=backend)
-    ) as sock:
+    with (
+        Peer() as peer,
+        expect_socket(connect(["127.0.0.1", "127.0.0.2"], peer.port, backend=backend)) as sock,
+    ):
         assert sock.getpeername() == peer.address
         assert not sock.getblocking()
         peer.accept().close()
 
 
 def test_an_address_that_refuses_is_passed_over(backend: Backend) -> None:
-    with Peer() as peer, expect_socket(
-        connect(["127.0.0.2", "127.0.0.3", "127.0.0.1"], peer.port, backend=backend)
-    ) as sock:
+    with (
+        Peer() as peer,
+        expect_socket(
+            connect(["127.0.0.2", "127.0.0.3", "127.0.0.1"], peer.port, backend=backend)
+        ) as sock,
+    ):
         assert sock.getpeername() == peer.address
 
 
@@ -126,8 +128,9 @@ def test_what_is_cancelled_hands_over_nothing_and_leaves_nothing_open() -> None:
 
 def test_each_address_is_judged_by_itself() -> None:
     settings = Settings.model_validate({"block_local": True})
-    with Peer() as peer, expect_socket(
-        connect(["10.0.0.1", "127.0.0.1"], peer.port, settings=settings)
+    with (
+        Peer() as peer,
+        expect_socket(connect(["10.0.0.1", "127.0.0.1"], peer.port, settings=settings)),
     ):
         pass
     assert reason_of(connect(["10.0.0.1"], 80, settings=settings)) is Reason.NOT_ALLOWED
@@ -176,9 +179,12 @@ def test_options_are_set_before_connecting() -> None:
     settings = Settings.model_validate(
         {"tcp_sndbuf": 32768, "tcp_rcvbuf": 32768, "tcp_keepalive": True}
     )
-    with Peer() as peer, expect_socket(
-        connect(["127.0.0.1"], peer.port, options=outgoing_options(settings))
-    ) as sock:
+    with (
+        Peer() as peer,
+        expect_socket(
+            connect(["127.0.0.1"], peer.port, options=outgoing_options(settings))
+        ) as sock,
+    ):
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 65536
@@ -204,4 +210,3 @@ def test_a_device_that_is_not_there_fails_the_attempt() -> None:
 def test_the_systems_errors_have_their_reasons(code: int, reason: Reason) -> None:
     assert error_of(code, "where").reason is reason
     assert os.strerror(code) in str(error_of(code, "where"))
-

@@ -19,7 +19,7 @@ from neosocksd_core import (
     Request,
     hookimpl,
 )
-from neosocksd_core.filters import Filter, FilterState
+from neosocksd_core.filters import FilterState
 from neosocksd_core.testing import (
     BlackHole,
     Client,
@@ -40,9 +40,7 @@ Serve = Callable[..., RunningServer]
 def through(serve: Serve, *hops: tuple[str, int], **settings: Any) -> RunningServer:
     """A server whose chain is *hops*."""
     chain = ",".join(f"plain://{host}:{port}" for host, port in hops)
-    return serve(
-        {"listen": "127.0.0.1:0", "proxy": chain, **settings}, plugins=[PlainPlugin]
-    )
+    return serve({"listen": "127.0.0.1:0", "proxy": chain, **settings}, plugins=[PlainPlugin])
 
 
 def ask(server: RunningServer, target: Any, answer: bytes) -> None:

@@ -22,7 +22,7 @@ class Front:
     listen: Sequence[str] = ()
     first_bytes: Collection[int] = ()
 
-    def handshake(self, connection: ClientConnection) -> Handshake:  # noqa: ARG002
+    def handshake(self, connection: ClientConnection) -> Handshake:
         return PlainHandshake()
 
 

@@ -215,9 +215,7 @@ def test_two_peers_that_do_not_read_and_then_break_leave_nothing(
 
 
 @pytest.mark.usefixtures("backend")
-def test_megabytes_pass_unharmed_both_ways_at_once(
-    server: RunningServer, echo: EchoServer
-) -> None:
+def test_megabytes_pass_unharmed_both_ways_at_once(server: RunningServer, echo: EchoServer) -> None:
     data = random.Random(2).randbytes(8 * MIB)
     with Client(server.address) as client:
         client.send(plain_request(echo.address))

@@ -24,7 +24,7 @@ class Exclaiming(PlainFrontend):
     claim = Claim.NONE
     first_bytes = b"!"
 
-    def handshake(self, connection: ClientConnection) -> "ExclaimingHandshake":  # noqa: ARG002
+    def handshake(self, connection: ClientConnection) -> "ExclaimingHandshake":
         return ExclaimingHandshake()
 
 

@@ -6,7 +6,7 @@ import json
 import socketserver
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -51,7 +51,11 @@ class Origin:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
+
+    @property
+    def origin(self) -> Origin:
+        assert isinstance(self.server, _Server)
+        return self.server.origin
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Be quiet."""
@@ -59,20 +63,19 @@ class _Handler(BaseHTTPRequestHandler):
     def parse_request(self) -> bool:
         good = super().parse_request()
         if good:
-            origin = self.server.origin
             header = {name.lower(): value for name, value in self.headers.items()}
-            origin.requests.append((self.requestline, header))
-            origin.clients.add(self.client_address)
+            self.origin.requests.append((self.requestline, header))
+            self.origin.clients.add(self.client_address)
         return good
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         if self.headers.get("Upgrade", "").lower() == "websocket":
             self._be_a_websocket()
-        elif self.path == "/body" and self.server.origin.body is not None:
+        elif self.path == "/body" and self.origin.body is not None:
             self.send_response(HTTPStatus.OK)
-            self.send_header("Content-Length", str(self.server.origin.body.stat().st_size))
+            self.send_header("Content-Length", str(self.origin.body.stat().st_size))
             self.end_headers()
-            with self.server.origin.body.open("rb") as file:
+            with self.origin.body.open("rb") as file:
                 self.connection.sendfile(file)
         elif self.path == "/chunked":
             self.send_response(HTTPStatus.OK)
@@ -86,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815
 
-    def do_PUT(self) -> None:  # noqa: N802
+    def do_PUT(self) -> None:
         digest, size = hashlib.sha256(), 0
         for part in self._body():
             digest.update(part)
@@ -133,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve_web(body: Path | None = None, certificate: Path | None = None) -> Iterator[Origin]:
+def serve_web(body: Path | None = None, certificate: Path | None = None) -> Generator[Origin]:
     """A web server in a thread; over TLS where there is a *certificate* (with its key in the same file)."""
     origin = Origin(body)
     with _Server(origin) as server:
@@ -147,7 +150,7 @@ def serve_web(body: Path | None = None, certificate: Path | None = None) -> Iter
 
 
 @contextmanager
-def _running(server: socketserver.TCPServer) -> Iterator[None]:
+def _running(server: socketserver.TCPServer) -> Generator[None]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from neosocksd_core.testing import closed_address
-
 from tests.peers.conftest import BigFile, StartProxy
 from tests.peers.daemons import LOOPBACK, OurProxy, find, run
 from tests.peers.origin import PAGE, Origin

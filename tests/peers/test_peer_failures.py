@@ -166,16 +166,17 @@ def test_a_proxy_that_dies_in_the_midst_of_the_handshake(
     scheme: str, reset: bool, start_proxy: StartProxy, scripted: Scripts
 ) -> None:
     size, answer = HALVES[scheme]
-    said = 0
+    half = b""
 
     def play(peer: Connection) -> None:
         peer.receive(size)
-        peer.send(answer[:said])
+        peer.send(half)
         if reset:
             peer.reset()
 
     proxy = start_proxy("-x", f"{scheme}://{LOOPBACK}:{scripted(play)}")
-    for said in range(0, len(answer) + 1, 3):
+    for end in range(0, len(answer) + 1, 3):
+        half = answer[:end]
         expect_replies(proxy, 1, 502)
 
 

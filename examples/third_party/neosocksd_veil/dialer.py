@@ -18,7 +18,7 @@ class VeilDialer:
     server: ServerContext
     default_port: int = 4430
 
-    def handshake(self, hop: Hop, target: Address) -> "VeilClientHandshake":  # noqa: ARG002
+    def handshake(self, hop: Hop, target: Address) -> "VeilClientHandshake":
         """A new machine with a salt of its own.
 
         :raises DialError: without a key, or for a target that the protocol cannot name.

@@ -38,7 +38,7 @@ class VeilFrontend:
     def listen(self) -> Sequence[str]:
         return self.server.section(VeilSettings).listen
 
-    def handshake(self, connection: ClientConnection) -> "VeilHandshake":  # noqa: ARG002
+    def handshake(self, connection: ClientConnection) -> "VeilHandshake":
         return VeilHandshake(self.server.section(VeilSettings).secret)
 
 
@@ -87,7 +87,7 @@ class VeilHandshake:
     def judge(self, accepted: bool) -> None:
         """Never asked for: a client of this protocol has no credentials but the key."""
 
-    def grant(self, bound: SocketAddress) -> VeilFilter:  # noqa: ARG002
+    def grant(self, bound: SocketAddress) -> VeilFilter:
         assert self._masks is not None
         self._reply(GRANTED)
         return VeilFilter(*self._masks)

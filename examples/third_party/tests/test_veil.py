@@ -114,7 +114,7 @@ def test_listeners_need_a_key() -> None:
 
 
 @pytest.fixture
-def near(serve: Callable[..., RunningServer], backend: str) -> RunningServer:  # noqa: ARG001
+def near(serve: Callable[..., RunningServer], backend: str) -> RunningServer:
     key = SECRET.decode()
     far = serve({"veil": {"key": key, "listen": ["127.0.0.1:0"]}}, plugins=[neosocksd_veil])
     uri = f"veil://127.0.0.1:{far.address[1]}"

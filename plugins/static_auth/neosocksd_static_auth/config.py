@@ -22,8 +22,10 @@ class StaticAuthSettings(Section):
     @field_validator("users")
     @classmethod
     def _are_hashes(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        if value:
-            from neosocksd_static_auth.hashing import parse_hash
+        if not value:
+            return value
+        from neosocksd_static_auth.hashing import parse_hash
+
         for name, secret in value.items():
             try:
                 parse_hash(secret.get_secret_value())

@@ -1,0 +1,467 @@
+"""The server's life: start, reload, drain, stop, twice in one process, and inside somebody else's program."""
+
+import socket
+import threading
+from collections.abc import Callable, Sequence
+
+import anyio
+import pytest
+
+from neosocksd_core import (
+    Address,
+    ConfigurationError,
+    Decision,
+    DialError,
+    Forward,
+    ListenError,
+    Reason,
+    Request,
+    ServerContext,
+    SocketAddress,
+    hookimpl,
+)
+from neosocksd_core.plugins import Plugins
+from neosocksd_core.runtime import NotRunningError
+from neosocksd_core.server import Server
+from neosocksd_core.services import Service
+from neosocksd_core.testing import (
+    BlackHole,
+    Client,
+    EchoServer,
+    Peer,
+    PlainPlugin,
+    RunningServer,
+    plain_request,
+    run_async,
+)
+from neosocksd_core.testing.running import Backend
+
+Serve = Callable[..., RunningServer]
+FREE = {"listen": "127.0.0.1:0"}
+
+
+def open_session(server: RunningServer, target: SocketAddress) -> Client:
+    client = Client(server.address)
+    client.send(plain_request(target))
+    client.expect(b"ok\n")
+    return client
+
+
+def is_refused(address: SocketAddress) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(address) != 0
+
+
+def plain() -> Plugins:
+    return Plugins([PlainPlugin], defaults=False)
+
+
+def free_address() -> str:
+    with Peer() as peer:
+        return f"127.0.0.1:{peer.port}"
+
+
+# in somebody's program
+
+
+def test_a_program_runs_a_server_in_its_own_loop(echo: EchoServer, backend: Backend) -> None:
+    async def main() -> None:
+        async with Server(FREE, plugins=plain()) as server:
+            [address] = server.addresses
+            assert server.addresses_of("plain") == [address]
+            async with await anyio.connect_tcp(*address[:2]) as stream:
+                await stream.send(plain_request(echo.address) + b"hello")
+                received = b""
+                while len(received) < 8:
+                    received += await stream.receive()
+                assert received == b"ok\nhello"
+        assert server.addresses == []
+        assert is_refused(address)
+
+    run_async(main, backend)
+
+
+def test_a_program_waits_until_the_server_is_stopped_from_inside(backend: Backend) -> None:
+    async def main() -> None:
+        server = Server(FREE, plugins=plain())
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.run)
+            while not server.addresses:
+                await anyio.sleep(0)
+            server.stop(exit_status=3)
+        assert server.exit_status == 3
+
+    run_async(main, backend)
+
+
+def test_a_program_that_is_cancelled_takes_its_server_with_it(
+    echo: EchoServer, backend: Backend
+) -> None:
+    async def main() -> None:
+        server = Server(FREE, plugins=plain())
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.run)
+            while not server.addresses:
+                await anyio.sleep(0)
+            async with await anyio.connect_tcp(*server.addresses[0][:2]) as stream:
+                await stream.send(plain_request(echo.address))
+                assert await stream.receive() == b"ok\n"
+                tasks.cancel_scope.cancel()
+
+    run_async(main, backend)
+
+
+def test_two_servers_in_one_loop_share_nothing(echo: EchoServer) -> None:
+    async def main() -> None:
+        async with Server(FREE, plugins=plain()) as one:
+            async with Server({**FREE, "block_loopback": True}, plugins=plain()) as two:
+                for server, answer in ((one, b"ok\n"), (two, b"no not allowed\n")):
+                    async with await anyio.connect_tcp(*server.addresses[0][:2]) as stream:
+                        await stream.send(plain_request(echo.address))
+                        assert await stream.receive() == answer
+                assert one.statistics().num_success == 1
+                assert two.statistics().num_reject_ruleset == 1
+
+    run_async(main)
+
+
+def test_a_server_can_run_again(backend: Backend) -> None:
+    async def main() -> None:
+        server = Server(FREE, plugins=plain())
+        for _ in range(2):
+            async with server:
+                assert not is_refused(server.addresses[0])
+                with pytest.raises(RuntimeError, match="already"):
+                    await server.__aenter__()
+
+    run_async(main, backend)
+
+
+def test_a_server_that_does_not_run_says_so_and_has_nothing_to_tell() -> None:
+    async def main() -> None:
+        server = Server(FREE, plugins=plain())
+        assert server.addresses == []
+        assert server.sessions() == []
+        assert not server.close_session(1)
+        assert server.statistics().num_accept == 0
+        for call in (
+            lambda: server.dial(Forward(Address("127.0.0.1", 1))),
+            lambda: server.lookup("h"),
+            server.wait_stopped,
+        ):
+            with pytest.raises((RuntimeError, NotRunningError)):
+                await call()
+
+    run_async(main)
+
+
+def test_sockets_may_be_bound_before_there_is_a_loop_and_closed_without_one() -> None:
+    server = Server(FREE, plugins=plain())
+    server.bind()
+    [address] = server.addresses
+    server.close()
+    assert is_refused(address)
+
+
+def test_a_port_in_use_is_an_error_that_names_it_and_leaves_nothing_open() -> None:
+    with Peer() as peer:
+        taken = f"127.0.0.1:{peer.port}"
+        server = Server({"listen": ["127.0.0.1:0", taken]}, plugins=plain())
+        with pytest.raises(ListenError, match=taken):
+            server.bind()
+        assert server.addresses == []
+
+
+def test_credentials_that_nobody_can_judge_are_refused_at_the_start() -> None:
+    with pytest.raises(ConfigurationError, match="auth_required"):
+        Server({**FREE, "auth_required": True}, plugins=plain())
+
+
+# several listeners
+
+
+def test_many_listeners_of_both_families_serve(serve: Serve, echo: EchoServer) -> None:
+    server = serve({"listen": ["127.0.0.1:0", "127.0.0.1:0", "[::1]:0"]}, plugins=[PlainPlugin])
+    assert len(server.addresses) == 3
+    for address in server.addresses:
+        with Client(address) as client:
+            client.send(plain_request(echo.address))
+            client.expect(b"ok\n")
+
+
+def test_no_client_reaches_the_server_itself_or_what_is_guarded(serve: Serve) -> None:
+    with Peer() as peer:
+
+        class Guarding:
+            @hookimpl
+            def register_guarded_addresses(self) -> Sequence[SocketAddress]:
+                return [peer.address]
+
+        server = serve({"listen": ["127.0.0.1:0", "127.0.0.1:0"]}, plugins=[PlainPlugin, Guarding])
+        for target in (*server.addresses, peer.address, ("0.0.0.0", peer.port)):
+            with Client(server.address) as client:
+                client.send(plain_request(target))
+                client.expect(b"no not allowed\n")
+        peer.expect_no_connection()
+
+
+def test_a_router_may_send_a_client_to_what_is_guarded(serve: Serve) -> None:
+    with Peer() as peer:
+
+        class Guarding:
+            @hookimpl
+            def register_guarded_addresses(self) -> Sequence[SocketAddress]:
+                return [peer.address]
+
+        class To:
+            def route(self, request: Request) -> Decision:
+                return Forward(Address(*peer.address))
+
+        server = serve(plugins=[PlainPlugin, Guarding], router=To())
+        with Client(server.address) as client:
+            client.send(plain_request(("192.0.2.1", 80)))
+            client.expect(b"ok\n")
+
+
+# names
+
+
+def test_a_name_is_looked_up_and_the_checked_address_is_the_dialled_one(
+    serve: Serve, names_of: Callable[[dict[str, tuple[str, ...]]], object]
+) -> None:
+    with EchoServer("::1") as six:
+        names = {
+            "six.example": ("::1",),
+            "local.example": ("10.0.0.1", "169.254.169.254", "::ffff:10.0.0.1"),
+        }
+        server = serve(
+            {**FREE, "block_local": True}, plugins=[PlainPlugin], resolver=names_of(names)
+        )
+        with Client(server.address) as client:
+            client.send(plain_request(Address("six.example", six.port)) + b"hi")
+            client.expect(b"ok\nhi")
+        for host, answer in (
+            ("local.example", b"no not allowed\n"),
+            ("unknown.example", b"no name not resolved\n"),
+        ):
+            with Client(server.address) as client:
+                client.send(plain_request(Address(host, six.port)))
+                client.expect(answer)
+        statistics = server.wait_idle()
+        assert (statistics.num_dns_query, statistics.num_dns_success) == (3, 2)
+
+
+def test_the_system_resolves_for_those_who_ask(serve: Serve) -> None:
+    server = serve(plugins=[PlainPlugin])
+    assert "127.0.0.1" in server.call(server.server.lookup, "127.0.0.1")  # type: ignore[operator]
+    with pytest.raises(DialError) as caught:
+        server.call(server.server.lookup, "nowhere.invalid")
+    assert caught.value.reason is Reason.NAME_NOT_RESOLVED
+
+
+# reload
+
+
+def test_a_reload_adds_and_removes_listeners_and_keeps_every_session(
+    serve: Serve, echo: EchoServer, backend: Backend
+) -> None:
+    first, second = free_address(), free_address()
+    server = serve({"listen": first}, plugins=[PlainPlugin])
+    with open_session(server, echo.address) as client:
+        server.reload({"listen": [first, second]})
+        assert len(server.call(lambda: server.server.addresses)) == 2
+        server.reload({"listen": second})
+        assert is_refused(server.address)
+        [address] = server.call(lambda: server.server.addresses)
+        with Client(address) as other:
+            other.send(plain_request(echo.address))
+            other.expect(b"ok\n")
+        client.send(b"still here")
+        client.expect(b"still here")
+    server.wait_idle()
+
+
+def test_a_reload_takes_over_policy_chain_and_limits(serve: Serve, echo: EchoServer) -> None:
+    listen = {"listen": free_address()}
+    server = serve(listen, plugins=[PlainPlugin])
+    with open_session(server, echo.address) as client:
+        server.reload({**listen, "block_loopback": True})
+        with Client(server.address) as other:
+            other.send(plain_request(echo.address))
+            other.expect(b"no not allowed\n")
+        client.send(b"x")
+        client.expect(b"x")
+    with Peer() as hop:
+        server.reload({**listen, "proxy": f"plain://127.0.0.1:{hop.port}"})
+        with Client(server.address) as other:
+            other.send(plain_request(echo.address))
+            with hop.accept() as connection:
+                connection.expect(plain_request(echo.address))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"timeout": 1}, {"nonsense": 1}, {"proxy": "nonsense://h"}, {"listen": "nonsense"}],
+    ids=str,
+)
+def test_a_reload_that_cannot_be_used_changes_nothing(
+    serve: Serve, echo: EchoServer, settings: dict[str, object]
+) -> None:
+    server = serve(plugins=[PlainPlugin])
+    before = server.server.settings
+    with pytest.raises(ConfigurationError):
+        server.reload({**FREE, **settings})
+    assert server.server.settings is before
+    open_session(server, echo.address).close()
+
+
+def test_a_reload_to_a_port_in_use_changes_nothing(serve: Serve, echo: EchoServer) -> None:
+    server = serve(plugins=[PlainPlugin])
+    with Peer() as peer, pytest.raises(ListenError):
+        server.reload({"listen": ["127.0.0.1:0", f"127.0.0.1:{peer.port}"]})
+    open_session(server, echo.address).close()
+
+
+def test_hundreds_of_reloads_under_load_fail_no_session(serve: Serve, echo: EchoServer) -> None:
+    listen = {"listen": free_address()}
+    server = serve(listen, plugins=[PlainPlugin])
+    done = threading.Event()
+    failures: list[BaseException] = []
+    count = 0
+
+    def load() -> None:
+        nonlocal count
+        try:
+            while not done.is_set():
+                with Client(server.address) as client:
+                    client.send(plain_request(echo.address) + b"hi")
+                    client.expect(b"ok\nhi")
+                    count += 1
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    for number in range(200):
+        server.reload({**listen, "dial_timeout": 5 + number % 2})
+    done.set()
+    thread.join()
+    assert not failures
+    assert server.wait_idle().num_success == count > 0
+
+
+# stop and drain
+
+
+def test_a_stop_closes_the_listeners_first_and_gives_sessions_time(
+    serve: Serve, echo: EchoServer, backend: Backend
+) -> None:
+    server = serve(plugins=[PlainPlugin])
+    with open_session(server, echo.address) as client:
+        server.request_stop(drain=60)
+        server.wait_until(lambda _: not server.server.addresses)
+        assert is_refused(server.address)
+        client.send(b"last words")
+        client.expect(b"last words")
+        client.finish()
+        client.expect_eof()
+    server.join()
+
+
+def test_sessions_that_outlive_the_drain_are_reset(serve: Serve, echo: EchoServer) -> None:
+    server = serve({**FREE, "drain": 0.02}, plugins=[PlainPlugin])
+    with open_session(server, echo.address) as client:
+        server.request_stop()
+        client.expect_reset()
+    server.join()
+
+
+def test_a_second_stop_ends_the_drain_at_once(serve: Serve, echo: EchoServer) -> None:
+    server = serve(plugins=[PlainPlugin])
+    with open_session(server, echo.address) as client:
+        server.request_stop(drain=3600)
+        server.wait_until(lambda _: not server.server.addresses)
+        server.request_stop()
+        client.expect_reset()
+    server.join()
+
+
+def test_a_stop_in_every_phase_leaves_nothing(
+    serve: Serve, echo: EchoServer, backend: Backend
+) -> None:
+    class Thinking:
+        async def route(self, request: Request) -> Decision:
+            if request.target.host == "192.0.2.1":
+                await anyio.sleep_forever()
+            return Forward(request.target)
+
+    server = serve(plugins=[PlainPlugin], router=Thinking())
+    with BlackHole() as hole:
+        targets = [("192.0.2.1", 80), hole.address, echo.address]
+        clients = [Client(server.address) for _ in range(len(targets) * 20)]
+        for number, client in enumerate(clients):
+            if number % 4:
+                client.send(plain_request(targets[number % 3]))
+        server.wait_until(lambda s: s.num_request == 45)
+        server.stop()
+        for client in clients:
+            client.close()
+
+
+def test_a_stop_before_the_start_is_a_start_that_stops() -> None:
+    server = Server(FREE, plugins=plain())
+    server.stop()
+    run_async(server.run)
+
+
+# services
+
+
+def test_services_run_with_the_server_and_end_with_it(serve: Serve, backend: Backend) -> None:
+    told: list[str] = []
+
+    class Serving:
+        @hookimpl
+        def register_services(self, server: ServerContext) -> Sequence[Service]:
+            async def run() -> None:
+                told.append(f"listening on {len(server.addresses)}")
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    told.append("ended")
+
+            return [Service("test", run)]
+
+    server = serve(plugins=[PlainPlugin, Serving])
+    server.wait_until(lambda _: told)
+    server.stop()
+    assert told == ["listening on 1", "ended"]
+
+
+@pytest.mark.logs_error("service test raised ZeroDivisionError")
+def test_a_service_that_raises_leaves_the_server_running(serve: Serve, echo: EchoServer) -> None:
+    class Serving:
+        @hookimpl
+        def register_services(self) -> Sequence[Service]:
+            async def run() -> None:
+                raise ZeroDivisionError
+
+            return [Service("test", run)]
+
+    server = serve(plugins=[PlainPlugin, Serving])
+    open_session(server, echo.address).close()
+    server.wait_idle()
+
+
+def test_a_service_can_stop_the_server(serve: Serve) -> None:
+    class Serving:
+        @hookimpl
+        def register_services(self, server: ServerContext) -> Sequence[Service]:
+            async def run() -> None:
+                server.stop(7)
+
+            return [Service("test", run)]
+
+    server = serve(plugins=[PlainPlugin, Serving])
+    server.join()
+    assert server.server.exit_status == 7

@@ -1,0 +1,430 @@
+"""Where resources run out, peers misbehave and signals come: the rows R-, U- and G- of the specification, on the installed command.
+
+What needs no process of its own is told of in ``tests/core``: R-3 and the counters of R-4 in ``test_listener`` and ``test_limits``, U-1, U-2 and
+R-6 in ``test_relay``, U-4, U-5 and U-10 in ``test_connect``, U-6 and U-8 in ``test_dial``, U-9 in ``test_server`` and ``test_resolver``.
+"""
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from neosocksd_core.addresses import SocketAddress
+from neosocksd_core.testing import Client, EchoServer, Peer, RunningServer
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="reads /proc, and limits another process"
+)
+
+L = b"\x7f\x00\x00\x01"
+PROC = Path("/proc")
+
+
+class Command:
+    """``neosocksd`` in a process of its own, on a free port unless one is given."""
+
+    def __init__(self, *flags: str, port: int = 0) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "neosocksd_core.cli", "-l", f"127.0.0.1:{port}", *flags],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._changed = threading.Condition()
+        self._ended = False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        line = self.wait_line("listening on ")
+        found = re.search(r"listening on 127\.0\.0\.1:(\d+)", line)
+        assert found, line
+        self.address: SocketAddress = ("127.0.0.1", int(found[1]))
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._changed:
+                self.lines.append(line.rstrip())
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def wait_line(self, text: str, count: int = 1) -> str:
+        """Wait until *text* has stood in *count* lines of the log; returns the last of them."""
+
+        def found() -> list[str]:
+            return [line for line in self.lines if text in line]
+
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or len(found()) >= count, 30)
+            assert len(found()) >= count, f"{text!r} was not logged: {self.lines}"
+            return found()[-1]
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for the end; returns the exit status."""
+        status = self.process.wait(30)
+        self._reader.join(30)
+        return status
+
+    def request(self, target: SocketAddress) -> Client:
+        """A SOCKS5 client that has asked for *target*, and has not looked at the answer."""
+        client = Client(self.address)
+        port = target[1].to_bytes(2, "big")
+        client.send(b"\x05\x01\x00\x05\x01\x00\x01" + L + port)
+        return client
+
+    def open(self, target: SocketAddress) -> Client:
+        """A session with *target*."""
+        client = self.request(target)
+        client.expect(b"\x05\x00\x05\x00\x00\x01" + L)
+        client.receive(2)
+        return client
+
+    # what the system says of the process
+
+    def descriptors(self) -> list[int]:
+        return [int(n) for n in os.listdir(PROC / str(self.process.pid) / "fd")]
+
+    def limit_descriptors(self, count: int) -> None:
+        hard = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (count, hard))
+
+    def cpu_seconds(self) -> float:
+        fields = (PROC / str(self.process.pid) / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory(self) -> int:
+        """The resident memory in bytes."""
+        pages = (PROC / str(self.process.pid) / "statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+
+Run = Callable[..., Command]
+
+
+@pytest.fixture
+def run() -> Generator[Run]:
+    with ExitStack() as stack:
+        yield lambda *flags, **options: stack.enter_context(Command(*flags, **options))
+
+
+def echoes(client: Client, data: bytes = b"ping") -> None:
+    client.send(data)
+    client.expect(data)
+
+
+# R: resources
+
+
+def test_r1_without_descriptors_living_sessions_are_served_and_others_later(
+    run: Run, echo: EchoServer
+) -> None:
+    command = run("--drain", "0")
+    command.limit_descriptors(64)
+    with command.open(echo.address) as living:
+        echoes(living)
+        waiting = [Client(command.address) for _ in range(200)]
+        command.wait_line("cannot accept")
+        before = command.cpu_seconds()
+        for _ in range(50):
+            echoes(living)
+        # The next attempt comes after the pause; meanwhile nobody turns round and round.
+        command.wait_line("cannot accept", 2)
+        assert command.cpu_seconds() - before < 0.25
+        for client in waiting:
+            client.close()
+        with command.open(echo.address) as late:
+            echoes(late)
+        echoes(living)
+    assert sum("cannot accept" in line for line in command.lines) <= 5
+    command.signal(signal.SIGTERM)
+    assert command.wait() == 0
+
+
+def leave_free(command: Command, count: int) -> list[Client]:
+    """Leave the command *count* descriptors; returns clients that hold those in between."""
+    fillers: list[Client] = []
+    limit = max(command.descriptors()) + 1 + count
+    while limit - len(command.descriptors()) > count:
+        before = len(command.descriptors())
+        fillers.append(Client(command.address))
+        while len(command.descriptors()) == before:
+            pass
+    command.limit_descriptors(limit)
+    return fillers
+
+
+@pytest.mark.parametrize("target", ["literal", "name"])
+def test_r2_without_a_descriptor_for_the_upstream_the_client_is_told(
+    run: Run, echo: EchoServer, target: str
+) -> None:
+    command = run("--drain", "0")
+    command.open(echo.address).close()
+    fillers = leave_free(command, 1)
+    if target == "literal":
+        client = command.request(echo.address)
+        client.expect(b"\x05\x00\x05\x01")
+    else:
+        client = Client(command.address)
+        client.send(b"\x05\x01\x00\x05\x01\x00\x03\x09localhost\x00\x50")
+        client.expect(b"\x05\x00\x05")
+    with client:
+        client.receive_all()
+    for filler in fillers:
+        filler.close()
+    command.limit_descriptors(256)
+    with command.open(echo.address) as later:
+        echoes(later)
+
+
+def test_r2_without_a_descriptor_for_a_pipe_bytes_pass_all_the_same(
+    run: Run, echo: EchoServer
+) -> None:
+    command = run("--drain", "0")
+    fillers = leave_free(command, 2)
+    with command.open(echo.address) as client:
+        echoes(client, b"x" * 10_000)
+    for filler in fillers:
+        filler.close()
+
+
+def test_r4_beyond_the_limits_clients_are_refused_and_counted(run: Run, echo: EchoServer) -> None:
+    command = run("--max-startups", "10:30:20", "-m", "22", "--drain", "0")
+    with ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(command.open(echo.address))
+        flood = [stack.enter_context(Client(command.address)) for _ in range(100)]
+        for client in flood:
+            client.socket.settimeout(0)
+        command.signal(signal.SIGUSR1)
+        refused = 0
+        late = stack.enter_context(Client(command.address))
+        late.expect_closed()
+        for client in flood:
+            with suppress(BlockingIOError, ConnectionResetError):
+                refused += client.socket.recv(1) == b""
+        assert refused >= 100 - 17
+
+
+def test_r5_a_flood_of_half_open_clients_keeps_nobody_else_out(
+    serve: Callable[..., RunningServer], echo: EchoServer
+) -> None:
+    server = serve(plugins=["socks5"])
+    flood = [Client(server.address) for _ in range(300)]
+    for client in flood[::2]:
+        client.send(b"\x05")
+    for _ in range(20):
+        with Client(server.address) as client:
+            client.send(b"\x05\x01\x00\x05\x01\x00\x01" + L + echo.port.to_bytes(2, "big"))
+            client.expect(b"\x05\x00\x05\x00\x00\x01" + L)
+            client.receive(2)
+            echoes(client)
+    assert server.statistics().num_halfopen == 300
+    for client in flood:
+        client.close()
+    assert server.wait_idle().num_accept == 320
+
+
+def test_r6_r7_peers_that_do_not_read_cost_neither_memory_nor_time(run: Run) -> None:
+    command = run("--drain", "0")
+    with ExitStack() as stack, Peer() as peer:
+        with command.open(peer.address) as first, peer.accept() as upstream:
+            upstream.send(b"x" * 100_000)
+            first.receive(100_000)
+        before = command.memory()
+        for _ in range(8):
+            stack.enter_context(command.open(peer.address))
+            upstream = stack.enter_context(peer.accept())
+            upstream.socket.settimeout(0.2)
+            with suppress(TimeoutError):
+                while True:
+                    upstream.socket.send(bytes(1 << 20))
+        assert command.memory() - before < 8 * 256 * 1024
+        spent = command.cpu_seconds()
+        with pytest.raises(subprocess.TimeoutExpired):
+            command.process.wait(0.5)
+        assert command.cpu_seconds() - spent < 0.05
+
+
+def test_r8_thousands_of_sessions_leave_nothing(run: Run, echo: EchoServer) -> None:
+    command = run("--drain", "0")
+
+    def many(count: int) -> None:
+        for number in range(count):
+            with command.open(echo.address) as client:
+                echoes(client)
+                if number % 7 == 0:
+                    client.reset()
+
+    many(500)
+    memory, descriptors = command.memory(), len(command.descriptors())
+    many(1500)
+    assert command.memory() - memory < 1 << 20
+    with command.open(echo.address) as client:
+        echoes(client)
+        while len(command.descriptors()) > descriptors + 2:
+            echoes(client)
+
+
+# G: signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_g1_an_idle_command_ends_with_status_0(run: Run, number: signal.Signals) -> None:
+    command = run()
+    command.signal(number)
+    assert command.wait() == 0
+
+
+def test_g1_with_sessions_and_no_drain_it_ends_at_once(run: Run, echo: EchoServer) -> None:
+    command = run("--drain", "0")
+    clients = [command.open(echo.address) for _ in range(100)]
+    command.signal(signal.SIGTERM)
+    assert command.wait() == 0
+    for client in clients:
+        client.expect_closed()
+        client.close()
+
+
+def test_g1_sessions_are_given_their_time_and_a_second_signal_ends_that(
+    run: Run, echo: EchoServer
+) -> None:
+    command = run("--drain", "3600")
+    with command.open(echo.address) as ending, command.open(echo.address) as staying:
+        command.signal(signal.SIGTERM)
+        command.wait_line("stopping")
+        echoes(ending)
+        ending.finish()
+        ending.expect_eof()
+        echoes(staying)
+        command.signal(signal.SIGTERM)
+        assert command.wait() == 0
+        staying.expect_closed()
+
+
+def test_g1_a_stuck_name_does_not_keep_the_command(run: Run) -> None:
+    with Peer():
+        command = run("--drain", "0")
+        client = Client(command.address)
+        client.send(b"\x05\x01\x00\x05\x01\x00\x03\x0fnowhere.invalid\x00\x50")
+        client.expect(b"\x05\x00")
+        command.signal(signal.SIGTERM)
+        assert command.wait() == 0
+        client.close()
+
+
+def test_g2_hundreds_of_reloads_and_a_broken_file_fail_no_session(
+    run: Run, echo: EchoServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("dial_timeout = 5\n")
+    command = run("-c", str(file), "--drain", "0")
+    with command.open(echo.address) as living:
+        for number in range(200):
+            command.signal(signal.SIGHUP)
+            if number % 10 == 0:
+                with command.open(echo.address) as client:
+                    echoes(client)
+        command.wait_line("reloaded")
+        file.write_text("dial_timeout = [\n")
+        command.signal(signal.SIGHUP)
+        command.wait_line("not reloaded")
+        file.write_text("nonsense = 1\n")
+        command.signal(signal.SIGHUP)
+        command.wait_line("nonsense")
+        echoes(living)
+        with command.open(echo.address) as client:
+            echoes(client)
+    command.signal(signal.SIGTERM)
+    assert command.wait() == 0
+
+
+def test_g3_signals_without_a_meaning_end_nothing(run: Run, echo: EchoServer) -> None:
+    command = run("--drain", "0")
+    with command.open(echo.address) as living:
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
+            command.signal(number)
+            echoes(living)
+        command.signal(signal.SIGSTOP)
+        living.send(b"while it rests")
+        command.signal(signal.SIGCONT)
+        living.expect(b"while it rests")
+    command.signal(signal.SIGTERM)
+    assert command.wait() == 0
+
+
+def test_g4_after_a_kill_a_restart_binds_at_once(run: Run, echo: EchoServer) -> None:
+    command = run()
+    with command.open(echo.address) as client:
+        echoes(client)
+        command.signal(signal.SIGKILL)
+        assert command.wait() == -signal.SIGKILL
+        client.expect_closed()
+    again = run(port=command.address[1])
+    with again.open(echo.address) as client:
+        echoes(client)
+
+
+# U: upstreams
+
+
+def test_u1_an_upstream_that_is_killed_in_a_transfer_leaves_nothing_behind(run: Run) -> None:
+    command = run("--drain", "0")
+    code = (
+        "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)\n"
+        "c = s.accept()[0]\n"
+        "while True: c.sendall(bytes(65536))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as upstream:
+        assert upstream.stdout is not None
+        port = int(upstream.stdout.readline())
+        descriptors = len(command.descriptors())
+        with command.open(("127.0.0.1", port)) as client:
+            client.receive(1 << 20)
+            upstream.kill()
+            with suppress(ConnectionResetError):
+                while client.socket.recv(1 << 20):
+                    pass
+    with Client(command.address) as control:
+        control.send(b"\x05\x01\x00")
+        control.expect(b"\x05\x00")
+        while len(command.descriptors()) > descriptors + 1 + 2 * 2:  # two pipes may be kept
+            pass
+
+
+def test_u3_an_upstream_that_says_nothing_is_a_session_like_others(run: Run) -> None:
+    command = run("--drain", "0")
+    with Peer() as peer, command.open(peer.address) as client, peer.accept() as upstream:
+        client.send(b"question")
+        upstream.expect(b"question")
+        upstream.send(b"late answer")
+        client.expect(b"late answer")
