@@ -151,11 +151,12 @@ class Connector:
         if self._judged and not self._policy.permits(packed):
             self._error = DialError(Reason.NOT_ALLOWED, f"{host} is blocked")
             return False
-        plain = unmap(packed)
-        if len(plain) == 4:
-            family, address = socket.AF_INET, (socket.inet_ntoa(plain), self._port)
+        if len(packed) == 4:
+            family, numeric = socket.AF_INET, host
+        elif len(plain := unmap(packed)) == 4:
+            family, numeric = socket.AF_INET, socket.inet_ntoa(plain)
         else:
-            family, address = socket.AF_INET6, (host, self._port)
+            family, numeric = socket.AF_INET6, host
         try:
             if self._guarded and self._policy.is_guarded(packed, self._port):
                 self._error = DialError(Reason.NOT_ALLOWED, f"{host}:{self._port} is guarded")
@@ -169,7 +170,7 @@ class Connector:
                 sock.setblocking(False)
             for option in self._options:
                 sock.setsockopt(*option)
-            code = sock.connect_ex(address)
+            code = sock.connect_ex((numeric, self._port))
         except OSError as error:
             code = error.errno or 0
         if code == 0:

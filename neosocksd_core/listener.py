@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -19,8 +20,10 @@ from neosocksd_core.settings import Settings
 
 BACKLOG = 4096
 ACCEPTS_A_WAKE = 64
-PAUSE_SECONDS = 1.0
+PAUSE_SECONDS = 0.1
 """How long accepting rests when a resource has run out."""
+LOG_SECONDS = 1.0
+"""How often that is logged at most."""
 FASTOPEN_QUEUE = 256
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -91,6 +94,7 @@ class Listener:
         """Gets each accepted connection; may be replaced at any time."""
         self._log = log
         self._pause: Timer | None = None
+        self._quiet_until = 0.0
         reactor.watch(sock.fileno(), READ, self._on_readable)
 
     def stop(self) -> None:
@@ -119,7 +123,10 @@ class Listener:
             on_accept(sock, client)
 
     def _rest(self, error: OSError) -> None:
-        self._log.error("cannot accept: %s; trying again in %g s", error.strerror, PAUSE_SECONDS)
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + LOG_SECONDS
+            self._log.error("cannot accept, clients have to wait: %s", error.strerror)
         self._reactor.change(self._socket.fileno(), 0)
         self._pause = self._reactor.call_later(PAUSE_SECONDS, self._resume)
 

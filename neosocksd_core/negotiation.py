@@ -140,10 +140,11 @@ class Negotiation:
     # handshake
 
     @contained
-    def start(self) -> None:
-        """Begin with the client's first byte, or with the request that is already here."""
+    def start(self, wait: bool) -> None:
+        """Begin, with the client's first byte where that is to be waited for, else with what the handshake has to say."""
         self._pipeline.reactor.watch(self._socket.fileno(), READ, self._on_handshake)
-        self._take_event()
+        if not wait:
+            self._take_event()
 
     @contained
     def _on_handshake(self, events: int) -> None:

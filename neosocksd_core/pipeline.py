@@ -80,7 +80,6 @@ class Pipeline:
 
     def closed(self, session: LiveSession) -> None:
         """*session* has ended, granted or not. One that was idle to its end was none for anybody outside."""
-        self.halfopen.discard(session)
         self.table.remove(session.id)
         if self._empty is not None and not len(self.table):
             self._empty.set()
@@ -90,6 +89,8 @@ class Pipeline:
             up, down = session.counts()
             self.counters.byt_up += up
             self.counters.byt_down += down
+        else:
+            self.halfopen.discard(session)
         if session.outcome == "idle":
             return
         if self.log.isEnabledFor(logging.INFO):

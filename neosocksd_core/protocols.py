@@ -96,7 +96,8 @@ class Frontend(Protocol):
     """A protocol that clients speak to us. One object serves all its connections.
 
     ``listen`` are the addresses of its own listeners, ``claim`` what it wants of the core's. ``first_bytes`` are the values
-    of a first byte by which its clients are told from others' on a shared port; empty where that is not possible.
+    of a first byte by which its clients are told from others' on a shared port; empty where that is not possible. Where there
+    are some, a handshake is asked for an event only once its client has sent something.
     """
 
     @property

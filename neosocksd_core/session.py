@@ -107,7 +107,8 @@ class Session:
         negotiation = Negotiation(self._pipeline, self, self._socket, machine)
         negotiation.is_idle = handshake is not None
         self._negotiation = negotiation
-        negotiation.start()
+        # Clients that can be told by their first byte speak first.
+        negotiation.start(wait=handshake is None and bool(self.frontend.first_bytes))
 
     def relay(
         self,
@@ -201,7 +202,8 @@ class Session:
 
     def _start_relay(self, upstream: socket.socket, early_up: bytes, early_down: bytes) -> None:
         relay = Relay(self._pipeline.movers, self._socket, upstream, self._on_relay_end)
-        relay.up.count, relay.down.count = self.counts()
+        if self._relay is not None:
+            relay.up.count, relay.down.count = self.counts()
         self._relay = relay
         relay.start(early_up, early_down)
 

@@ -114,7 +114,7 @@ def pair(
                 failure = fed.error
             if asked and isinstance(answer, Reason):
                 frontend.reject(answer)
-            elif asked:
+            elif asked and not isinstance(answer, Reason):
                 frontend.grant(answer)
         to_dialer, fed.sent = fed.sent + frontend.data_to_send(), b""
         for piece in delivery(to_dialer) if to_dialer else ():

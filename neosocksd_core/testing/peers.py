@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
-from neosocksd_core.addresses import SocketAddress
 from neosocksd_core.testing.connection import DEADLINE, Connection
 
 Script = Callable[[Connection], object]
@@ -34,7 +33,7 @@ class Peer:
         self._socket.bind((host, port))
         self._socket.listen(backlog)
         self._socket.settimeout(DEADLINE)
-        self.address: SocketAddress = self._socket.getsockname()[:2]
+        self.address: tuple[str, int] = self._socket.getsockname()[:2]
         """Where it listens."""
 
     @property
@@ -206,10 +205,10 @@ class BlackHole(Peer):
 
 
 @contextmanager
-def closed_address(host: str = "127.0.0.1") -> Generator[SocketAddress]:
+def closed_address(host: str = "127.0.0.1") -> Generator[tuple[str, int]]:
     """An address where every connection is refused; nobody else can take it meanwhile."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as sock:
         sock.bind((host, 0))
-        address: SocketAddress = sock.getsockname()[:2]
+        address: tuple[str, int] = sock.getsockname()[:2]
         yield address

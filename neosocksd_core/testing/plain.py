@@ -22,7 +22,7 @@ from neosocksd_core.addresses import (
 from neosocksd_core.errors import DialError, ProtocolError
 from neosocksd_core.filters import Filter
 from neosocksd_core.hookspecs import ServerContext, hookimpl
-from neosocksd_core.protocols import Claim, ClientConnection, Dialer, Frontend
+from neosocksd_core.protocols import Claim, ClientConnection, Dialer, Frontend, Handshake
 from neosocksd_core.requests import (
     AddressType,
     Authenticate,
@@ -187,7 +187,7 @@ class PlainFrontend:
     def __init__(self, server: ServerContext) -> None:
         self._server = server
 
-    def handshake(self, connection: ClientConnection) -> PlainHandshake:
+    def handshake(self, connection: ClientConnection) -> Handshake:
         """A new machine."""
         return PlainHandshake(self._server.settings.auth_required)
 

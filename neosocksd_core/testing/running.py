@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, overload
 
 import anyio
 import anyio.from_thread
@@ -96,17 +96,24 @@ class RunningServer:
             raise
 
     @property
-    def address(self) -> SocketAddress:
-        """Where it listens, the first of them."""
-        return self._addresses[0]
+    def address(self) -> tuple[str, int]:
+        """Host and port where it listened first."""
+        host, port, *_ = self._addresses[0]
+        return host, port
 
     @property
     def addresses(self) -> list[SocketAddress]:
         """Where it listened at the start."""
         return list(self._addresses)
 
-    def call(self, function: Callable[..., ResultT], *arguments: object) -> ResultT:
-        """Call *function* on the server's loop, and return what it returns."""
+    @overload
+    def call(self, function: Callable[..., Awaitable[ResultT]], *arguments: object) -> ResultT: ...
+
+    @overload
+    def call(self, function: Callable[..., ResultT], *arguments: object) -> ResultT: ...
+
+    def call(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """Call *function*, which may be a coroutine function, on the server's loop, and return what it returns."""
         return self._portal.call(function, *arguments)
 
     def statistics(self) -> Statistics:
