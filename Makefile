@@ -24,7 +24,7 @@ test: $(VENV)/.tested
 check: $(VENV)/.developed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy neosocksd_core neosocksd_http1 plugins tests
+	$(BIN)/mypy neosocksd_core neosocksd_http1 plugins tests examples benchmarks
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(VENV)/.developed

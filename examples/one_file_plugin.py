@@ -8,36 +8,27 @@
 In a configuration file: ``[one_file_plugin]`` with ``domains = ["ads.example", "tracker.example"]``.
 """
 
+from dataclasses import dataclass
+
 from pydantic import Field
 
-from neosocksd_core import (
-    Decision,
-    Forward,
-    Reject,
-    Request,
-    Router,
-    Section,
-    ServerContext,
-    hookimpl,
-)
+from neosocksd_core import Decision, Forward, Reject, Request, Section, ServerContext, hookimpl
 
 
 class Blocklist(Section):
     domains: tuple[str, ...] = Field((), description="refuse these domains and what lies in them")
 
 
+@dataclass
 class BlocklistRouter:
-    def __init__(self, server: ServerContext) -> None:
-        self._server = server
+    server: ServerContext
 
     def route(self, request: Request) -> Decision:
-        name = f".{request.target.host.lower().removesuffix('.')}"
-        blocked = self._server.section(
-            Blocklist
-        ).domains  # asked anew, since a reload may change it
-        return (
-            Reject() if name.endswith(tuple(f".{d}" for d in blocked)) else Forward(request.target)
-        )
+        blocked = self.server.section(Blocklist).domains  # as it is now: a reload may change it
+        name = request.target.host.lower().removesuffix(".")
+        if any(f".{name}".endswith(f".{domain}") for domain in blocked):
+            return Reject()
+        return Forward(request.target)
 
 
 @hookimpl
@@ -46,5 +37,5 @@ def config_model() -> type[Section]:
 
 
 @hookimpl
-def create_router(server: ServerContext) -> Router:
+def create_router(server: ServerContext) -> BlocklistRouter:
     return BlocklistRouter(server)

@@ -7,7 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from neosocksd_core.addresses import SocketAddress, pack_ip
+from neosocksd_core.addresses import Address, SocketAddress, pack_ip
 from neosocksd_core.errors import DialError
 from neosocksd_core.policy import Policy, unmap
 from neosocksd_core.reactor import WRITE, Reactor, Timer
@@ -149,7 +149,7 @@ class Connector:
             self._error = DialError(Reason.GENERAL_FAILURE, f"not a numeric address: {host}")
             return False
         if self._judged and not self._policy.permits(packed):
-            self._error = DialError(Reason.NOT_ALLOWED, f"{host} is blocked")
+            self._error = DialError(Reason.NOT_ALLOWED, f"{self._name(host)} is blocked")
             return False
         if len(packed) == 4:
             family, numeric = socket.AF_INET, host
@@ -159,11 +159,11 @@ class Connector:
             family, numeric = socket.AF_INET6, host
         try:
             if self._guarded and self._policy.is_guarded(packed, self._port):
-                self._error = DialError(Reason.NOT_ALLOWED, f"{host}:{self._port} is guarded")
+                self._error = DialError(Reason.NOT_ALLOWED, f"{self._name(host)} is guarded")
                 return False
             sock = socket.socket(family, socket.SOCK_STREAM | _SOCK_NONBLOCK)
         except OSError as error:
-            self._error = error_of(error.errno or 0, host)
+            self._error = error_of(error.errno or 0, self._name(host))
             return False
         try:
             if not _SOCK_NONBLOCK:
@@ -177,7 +177,7 @@ class Connector:
             return self._connected(sock, host)
         if code != errno.EINPROGRESS:
             sock.close()
-            self._error = error_of(code, str(host))
+            self._error = error_of(code, self._name(host))
             return False
         fd = sock.fileno()
         self._attempts[fd] = (sock, host)
@@ -190,7 +190,7 @@ class Connector:
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             sock.close()
-            self._error = error_of(code, host)
+            self._error = error_of(code, self._name(host))
         elif self._connected(sock, host):
             return
         self._try_next()
@@ -200,13 +200,19 @@ class Connector:
             bound = sock.getsockname()
         except OSError as error:
             sock.close()
-            self._error = error_of(error.errno or 0, host)
+            self._error = error_of(error.errno or 0, self._name(host))
             return False
         if bound[1] == self._port and pack_ip(bound[0]) == unmap(pack_ip(host) or b""):
             # A connection to a free ephemeral port of this machine can meet itself (RFC 9293 section 3.5, simultaneous open).
             sock.close()
-            self._error = DialError(Reason.CONNECTION_REFUSED, f"{host}: connected to itself")
+            self._error = DialError(
+                Reason.CONNECTION_REFUSED, f"{self._name(host)}: connected to itself"
+            )
             return False
         self.cancel()
         self._finish(sock, bound)
         return True
+
+    def _name(self, host: str) -> str:
+        """What an error calls the address."""
+        return str(Address(host, self._port))

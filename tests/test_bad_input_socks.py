@@ -27,6 +27,7 @@ from neosocksd_core.testing import (
     Delivery,
     EchoServer,
     Peer,
+    RunningServer,
     byte_by_byte,
     closed_address,
     in_one_write,
@@ -472,12 +473,13 @@ def test_s5_26_a_reset_between_greeting_and_request_ends_the_session(world: Any)
 
 
 def test_s5_26_a_reset_while_dialing_ends_the_dial(world: Any) -> None:
+    server: RunningServer = world.server
     with BlackHole() as hole:
         client = world.connect()
         world.remember()
         client.send(GREETING + REQUEST + b"\x01" + L + hole.port.to_bytes(2, "big"))
         client.expect(GREETED)
-        world.server.wait_until(lambda s: s.num_request == 2)
+        server.wait_until(lambda s: s.num_request == 2)
         client.reset()
         world.expect_no_growth()
     assert world.server.statistics().num_success == 1
@@ -497,7 +499,7 @@ def test_s5_27_what_is_sent_while_the_router_thinks_is_bounded_and_not_lost(
             return Forward(request.target)
 
     router = Thinking()
-    server = serve(plugins=["socks5"], router=router)
+    server: RunningServer = serve(plugins=["socks5"], router=router)
     data = bytes(range(256)) * 1024
     with Client(server.address) as client:
         client.send(GREETING + REQUEST + b"\x01" + L + echo.port.to_bytes(2, "big"))

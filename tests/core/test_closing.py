@@ -26,10 +26,10 @@ def run(body: Callable[[Closer], Awaitable[None]], backend: Backend = "asyncio")
     run_async(main, backend)
 
 
-def connected(**options: int) -> tuple[Client, socket.socket]:
+def connected(receive_buffer: int = 0) -> tuple[Client, socket.socket]:
     """A client, and the non-blocking socket at the other end."""
     with Peer() as peer:
-        client = Client(peer.address, **options)
+        client = Client(peer.address, receive_buffer=receive_buffer)
         server = peer.accept().socket
     server.setblocking(False)
     return client, server

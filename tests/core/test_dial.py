@@ -385,12 +385,12 @@ def test_a_program_dials_for_itself_over_the_chain_and_unjudged(
     hop = serve(plugins=[PlainPlugin])
     server = through(serve, hop.address[:2], block_loopback=True)
 
-    async def dial() -> tuple[str, Chain]:
+    async def dial() -> tuple[tuple[str, int], Chain]:
         upstream = await server.server.dial(Forward(Address(*echo.address)))
         peer = upstream.socket.getpeername()
         upstream.close()
         return peer, upstream.chain
 
-    peer, chain = server.call(dial)  # type: ignore[misc]
+    peer, chain = server.call(dial)
     assert peer == hop.address
     assert len(chain) == 1

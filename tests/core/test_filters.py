@@ -125,7 +125,6 @@ def test_an_outer_filter_that_steps_aside_leaves_the_inner_one() -> None:
 def test_what_either_filter_wants_is_wanted_the_outer_one_first() -> None:
     outer, inner = Cipher(1), Cipher(2)
     combined = stack([outer, inner])
-    inner.state = FilterState.ABORT
-    assert combined.state is FilterState.ABORT
-    outer.state = FilterState.NEXT
-    assert combined.state is FilterState.NEXT
+    for changed, state in ((inner, FilterState.ABORT), (outer, FilterState.NEXT)):
+        changed.state = state
+        assert combined.state is state

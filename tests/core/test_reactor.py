@@ -177,7 +177,11 @@ def test_timers_ring_in_the_order_of_their_times_and_not_when_cancelled(
 def test_a_timer_may_set_another(run: Callable[[Body], None]) -> None:
     async def body(reactor: Reactor) -> None:
         done = anyio.Event()
-        reactor.call_later(0, lambda: reactor.call_later(0, done.set))
+
+        def set_another() -> None:
+            reactor.call_later(0, done.set)
+
+        reactor.call_later(0, set_another)
         await done.wait()
 
     run(body)
@@ -256,9 +260,11 @@ def test_another_thread_can_wake_the_loop(run: Callable[[Body], None]) -> None:
             if count == 100:
                 done.set()
 
-        thread = threading.Thread(
-            target=lambda: [reactor.call_threadsafe(on_call) for _ in range(100)]
-        )
+        def call() -> None:
+            for _ in range(100):
+                reactor.call_threadsafe(on_call)
+
+        thread = threading.Thread(target=call)
         thread.start()
         await done.wait()
         thread.join()

@@ -34,9 +34,9 @@ def server(request: pytest.FixtureRequest, serve: Callable[..., RunningServer]) 
 def join(server: RunningServer) -> Join:
     """A client and an upstream that are joined by a relay."""
 
-    def connect(early: bytes = b"", **options: int) -> Joined:
-        with Peer(**options) as peer:
-            client = Client(server.address, receive_buffer=options.get("receive_buffer", 0))
+    def connect(early: bytes = b"", receive_buffer: int = 0) -> Joined:
+        with Peer(receive_buffer=receive_buffer) as peer:
+            client = Client(server.address, receive_buffer=receive_buffer)
             client.send(plain_request(peer.address) + early)
             client.expect(b"ok\n")
             return client, peer.accept()
@@ -220,7 +220,12 @@ def test_megabytes_pass_unharmed_both_ways_at_once(server: RunningServer, echo: 
     with Client(server.address) as client:
         client.send(plain_request(echo.address))
         client.expect(b"ok\n")
-        sender = threading.Thread(target=lambda: (client.send(data), client.finish()))
+
+        def send() -> None:
+            client.send(data)
+            client.finish()
+
+        sender = threading.Thread(target=send)
         sender.start()
         received = client.receive_all()
         sender.join()

@@ -48,8 +48,8 @@ def run(body: Body, resolution: Resolution, backend: Backend = "asyncio") -> Non
 
 def test_a_name_is_asked_for_once_at_a_time_and_then_remembered(backend: Backend) -> None:
     async def body(names: Names, answers: Answers, counters: Counters) -> None:
+        found: list[object] = []
         async with anyio.create_task_group() as tasks:
-            found: list[object] = []
 
             async def look_up() -> None:
                 found.append(await names.resolve("h"))

@@ -253,7 +253,7 @@ def test_a_name_is_looked_up_and_the_checked_address_is_the_dialled_one(
 
 def test_the_system_resolves_for_those_who_ask(serve: Serve) -> None:
     server = serve(plugins=[PlainPlugin])
-    assert "127.0.0.1" in server.call(server.server.lookup, "127.0.0.1")  # type: ignore[operator]
+    assert "127.0.0.1" in server.call(server.server.lookup, "127.0.0.1")
     with pytest.raises(DialError) as caught:
         server.call(server.server.lookup, "nowhere.invalid")
     assert caught.value.reason is Reason.NAME_NOT_RESOLVED

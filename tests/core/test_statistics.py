@@ -1,12 +1,23 @@
 """The counters, as sessions of every kind leave them."""
 
-from typing import Any
+from collections.abc import Callable
 
 from neosocksd_core.statistics import Counters
-from neosocksd_core.testing import Client, EchoServer, PlainPlugin, closed_address, plain_request
+from neosocksd_core.testing import (
+    Client,
+    EchoServer,
+    PlainPlugin,
+    RunningServer,
+    closed_address,
+    plain_request,
+)
+
+Serve = Callable[..., RunningServer]
 
 
-def test_bytes_of_living_and_ended_sessions_are_both_counted(serve: Any, echo: EchoServer) -> None:
+def test_bytes_of_living_and_ended_sessions_are_both_counted(
+    serve: Serve, echo: EchoServer
+) -> None:
     server = serve(plugins=[PlainPlugin])
     with Client(server.address) as living:
         living.send(plain_request(echo.address) + b"x" * 1000)
@@ -24,7 +35,7 @@ def test_bytes_of_living_and_ended_sessions_are_both_counted(serve: Any, echo: E
     assert (statistics.byt_up, statistics.byt_down) == (1500, 1500)
 
 
-def test_each_dial_that_stands_leaves_its_latency(serve: Any, echo: EchoServer) -> None:
+def test_each_dial_that_stands_leaves_its_latency(serve: Serve, echo: EchoServer) -> None:
     server = serve(plugins=[PlainPlugin])
     for _ in range(3):
         with Client(server.address) as client:
@@ -35,7 +46,7 @@ def test_each_dial_that_stands_leaves_its_latency(serve: Any, echo: EchoServer) 
     assert all(0 < latency < 10 for latency in latencies)
 
 
-def test_a_failure_is_counted_by_its_kind_and_is_the_last_error(serve: Any) -> None:
+def test_a_failure_is_counted_by_its_kind_and_is_the_last_error(serve: Serve) -> None:
     server = serve({"listen": "127.0.0.1:0", "block_local": True}, plugins=[PlainPlugin])
     with closed_address() as refusing, Client(server.address) as client:
         client.send(plain_request(refusing))

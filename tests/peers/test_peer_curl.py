@@ -9,7 +9,7 @@ import pytest
 
 from neosocksd_core.testing import closed_address
 from tests.peers.conftest import BigFile, StartProxy
-from tests.peers.daemons import LOOPBACK, OurProxy, find, run
+from tests.peers.daemons import LOOPBACK, Neosocksd, OurProxy, find, run
 from tests.peers.origin import PAGE, Origin
 
 SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
@@ -192,6 +192,15 @@ def test_a_closed_port_is_reported(proxy: OurProxy, how: str, status: int, said:
         url = f"http://{host}:{port}/"
         told = curl(*through(proxy, how), "--include", "--stderr", "-", url, status=status)
     assert said in told.decode()
+
+
+def test_one_port_serves_every_protocol(tmp_path: Path, origin: Origin) -> None:
+    arguments = ["--shared-listen", f"{LOOPBACK}:0"]
+    with Neosocksd(arguments, tmp_path / "log") as proxy:
+        at = f"{LOOPBACK}:{proxy.ports[0]}"
+        for how in ("socks4", "socks4a", "socks5", "socks5h", "http"):
+            assert curl("--proxy", f"{how}://{at}", origin.url) == PAGE
+        assert curl("--proxytunnel", "--proxy", f"http://{at}", origin.url) == PAGE
 
 
 def test_the_log_has_a_line_for_each_session(start_proxy: StartProxy, origin: Origin) -> None:
