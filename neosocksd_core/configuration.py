@@ -101,9 +101,12 @@ def want_configured(plugins: Plugins, layer: Layer) -> None:
 
 
 def layer_of(
-    plugins: Plugins, values: Settings | Mapping[str, Any], source: str = ""
+    plugins: Plugins,
+    values: Settings | Mapping[str, Any],
+    source: str = "",
+    unknown: list[str] | None = None,
 ) -> dict[Path, Given]:
-    """The layer of a file or of a program.
+    """The layer of a file or of a program. Where *unknown* is a list, unknown keys are named there instead of raised.
 
     :raises ConfigurationError: for a key that is unknown, or given twice under two names.
     """
@@ -131,7 +134,11 @@ def layer_of(
             _put(layer, schema.flat[key], value, key_origin(source, key))
         elif owner is not None:
             raise ConfigurationError(f"{key_origin(source, key)}: expected a table")
-        elif not _belongs_to_refused(plugins, key, value):
+        elif _belongs_to_refused(plugins, key, value):
+            pass
+        elif unknown is not None:
+            unknown.append(f"{key_origin(source, key)}: unknown field")
+        else:
             raise _unknown_key(source, key, [*schema.flat, *schema.section_names], plugins)
     return layer
 

@@ -6,13 +6,13 @@ hook returned. A hook function may leave out parameters that it does not need.
 
 ::
 
-    config_model ─ load_config ─ [settings are complete]
+    config_model ─ load_config ─ register_commands ─ [settings are complete] ─ before_serving
         │
     register_dialers ─ register_frontends ─ create_resolver ─ create_authenticator ─ create_router
         │
-    register_observers ─ register_endpoints ─ register_services ─ register_guarded_addresses
+    register_observers ─ register_services ─ register_guarded_addresses
         │
-    [listeners accept]  … reload, report_stats, report_metrics, check_health …
+    [listeners accept]  … reload, register_endpoints, report_stats, report_metrics, check_health …
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from neosocksd_core.requests import Forward, SessionInfo, Upstream
     from neosocksd_core.services import Service
     from neosocksd_core.settings import Section, Settings
-    from neosocksd_core.statistics import Statistics
+    from neosocksd_core.statistics import Counters, Statistics
 
 PROJECT = "neosocksd"
 
@@ -94,6 +94,11 @@ class ServerContext(Protocol):
         """
         ...
 
+    @property
+    def counters(self) -> Counters:
+        """The live counters: a control interface counts its calls there."""
+        ...
+
     def statistics(self) -> Statistics:
         """A snapshot of the counters."""
         ...
@@ -104,6 +109,22 @@ class ServerContext(Protocol):
 
     def close_session(self, session_id: int) -> bool:
         """Reset one session; False if there is none of that id."""
+        ...
+
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """The control calls that the plugins offer, by path."""
+        ...
+
+    def report_stats(self, interval: float, query: str) -> Sequence[str]:
+        """The plugins' texts for a statistics page; see the hook of that name."""
+        ...
+
+    def report_metrics(self) -> Sequence[str]:
+        """The plugins' metrics; see the hook of that name."""
+        ...
+
+    def check_health(self) -> Sequence[str]:
+        """A line for each thing that is wrong; empty while all is well."""
         ...
 
     async def dial(self, forward: Forward) -> Upstream:
@@ -141,6 +162,14 @@ def load_config(path: Path) -> Mapping[str, Any] | None:
 @hookspec
 def register_commands(commands: Commands) -> None:
     """Add subcommands to the command line: a parser whose default ``run`` takes the parsed arguments and returns an exit status."""
+
+
+@hookspec(firstresult=True)
+def before_serving(settings: Settings) -> int | None:
+    """The settings are complete and nothing is open yet: the command's last chance to do something else.
+
+    An exit status ends the command here (a flag that prints and exits). Stops at the first non-None result.
+    """
 
 
 @hookspec

@@ -51,17 +51,27 @@ class Invocation:
     def configure(self) -> Configuration:
         """Merge and validate: the file, over it the environment, over it the flags.
 
+        A file of a plugin's own format has the last word instead: it is a program that knows what it wants, and what is
+        unknown in it is only warned of.
+
         :raises ConfigurationError: naming what is wrong.
         """
         environment, unknown = configuration.environment_layer(self.plugins.schema, self._environ)
         given, twice = flags.layer_of_flags(self.arguments.given)
-        layers = (self._file_layer(self._values), environment, given)
+        strange: list[str] = []
+        if self.path is None or self.path.suffix == ".toml":
+            file = configuration.layer_of(self.plugins, self._values, str(self.path))
+            layers = (file, environment, given)
+        else:
+            file = configuration.layer_of(self.plugins, self._values, str(self.path), strange)
+            layers = (environment, given, file)
         for layer in layers:
             configuration.want_configured(self.plugins, layer)
         if len(self.arguments.config) > 1:
             twice.append("--config is given twice, the last one wins")
         settings = configuration.merge(self.plugins, layers)
-        return Configuration(settings, (*unknown, *twice, *configuration.warnings_about(settings)))
+        odd = configuration.warnings_about(settings)
+        return Configuration(settings, (*unknown, *strange, *twice, *odd))
 
     def reread(self) -> Configuration:
         """As :meth:`configure`, with the file as it is now. The plugins stay those of the start.
@@ -106,9 +116,6 @@ class Invocation:
 
     def _read(self) -> Mapping[str, Any]:
         return {} if self.path is None else read_configuration(self.path, self.plugins)
-
-    def _file_layer(self, values: Mapping[str, Any]) -> configuration.Layer:
-        return configuration.layer_of(self.plugins, values, str(self.path))
 
 
 def add_common_flags(parser: argparse.ArgumentParser, plugins: Plugins) -> None:

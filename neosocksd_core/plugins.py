@@ -15,7 +15,7 @@ from neosocksd_core.errors import PluginError
 from neosocksd_core.hookspecs import Commands, ServerContext
 from neosocksd_core.registry import PluginInfo, Registry
 from neosocksd_core.schema import Schema
-from neosocksd_core.settings import Section
+from neosocksd_core.settings import Section, Settings
 
 if TYPE_CHECKING:
     from neosocksd_core.addresses import SocketAddress
@@ -81,6 +81,13 @@ class Plugins(Registry):
             schemes = cast("Mapping[str, Dialer]", result)
             found.setdefault(name, []).extend(f"{scheme}://" for scheme in schemes)
         return found
+
+    def before_serving(self, settings: Settings) -> int | None:
+        """The exit status of a plugin that wants the command to end before it serves."""
+        for name, result in self.call("before_serving", settings=settings):
+            _require(isinstance(result, int), name, "before_serving", result, "an exit status")
+            return cast("int", result)
+        return None
 
     # While a server is put together.
 

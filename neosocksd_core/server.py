@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 from neosocksd_core import configuration
 from neosocksd_core.addresses import Address, AddressError, Chain, SocketAddress, parse_chain
 from neosocksd_core.dial import SERVER, Dialling
+from neosocksd_core.endpoints import Endpoint
 from neosocksd_core.errors import ConfigurationError
 from neosocksd_core.listening import BoundSockets, Place, plan
 from neosocksd_core.log import NOTICE
@@ -121,6 +122,11 @@ class Server:
         return self._settings
 
     @property
+    def counters(self) -> Counters:
+        """The live counters; :meth:`statistics` gives a snapshot with the bytes of living sessions."""
+        return self._counters
+
+    @property
     def plugins(self) -> Plugins:
         return self._plugins
 
@@ -167,6 +173,22 @@ class Server:
             return False
         session.abort("closed by request")
         return True
+
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """The control calls that the plugins offer, by path."""
+        return self._plugins.endpoints(self)
+
+    def report_stats(self, interval: float, query: str) -> Sequence[str]:
+        """The plugins' texts for a statistics page."""
+        return self._plugins.report_stats(self, interval, query)
+
+    def report_metrics(self) -> Sequence[str]:
+        """The plugins' metrics, in Prometheus' text format."""
+        return self._plugins.report_metrics(self)
+
+    def check_health(self) -> Sequence[str]:
+        """A line for each thing that is wrong; empty while all is well."""
+        return self._plugins.check_health(self)
 
     async def dial(self, forward: Forward) -> Upstream:
         """Connect on the server's own behalf: no guard, no block list; the chain of the settings comes first.

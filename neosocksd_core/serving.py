@@ -30,6 +30,9 @@ def serve(invocation: Invocation) -> int:
 
     configuration = invocation.configure()
     settings = configuration.settings
+    status = invocation.plugins.before_serving(settings)
+    if status is not None:
+        return status
     backend, options = loop_options(settings.loop)
     identity = parse_user(settings)
     server = Server(settings, plugins=invocation.plugins)
@@ -70,7 +73,8 @@ def loop_options(loop: str) -> tuple[str, dict[str, Any]]:
     :raises ConfigurationError: if that loop is not installed.
     """
     if loop == "auto":
-        loop = "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
+        # uvloop serves a connection no faster: the reactor's own selector does that work.
+        loop = "asyncio"
     elif loop != "asyncio" and not importlib.util.find_spec(loop):
         raise ConfigurationError(f"loop: {loop} is not installed")
     if loop == "trio":

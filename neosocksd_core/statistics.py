@@ -25,6 +25,8 @@ class Statistics:
     num_serve: int
     num_dns_query: int
     num_dns_success: int
+    num_api_request: int
+    num_api_success: int
     byt_up: int
     byt_down: int
     connect_latency: tuple[float, ...]
@@ -35,7 +37,7 @@ class Counters:
     """The live counters: plain attributes that the stages add to."""
 
     __slots__ = (
-        "byt_down", "byt_up", "connect_latency", "lasterror", "num_accept", "num_dns_query", "num_dns_success",
+        "byt_down", "byt_up", "connect_latency", "lasterror", "num_api_request", "num_api_success", "num_accept", "num_dns_query", "num_dns_success",
         "num_reject_ruleset", "num_reject_timeout", "num_reject_upstream", "num_request", "num_serve",
         "num_sessions_peak", "num_success", "started",
     )  # fmt: skip
@@ -54,6 +56,9 @@ class Counters:
         """Of these, the ones that were not turned away by a limit."""
         self.num_dns_query = 0
         self.num_dns_success = 0
+        self.num_api_request = 0
+        """Calls of a control interface, which counts them here."""
+        self.num_api_success = 0
         self.byt_up = 0
         self.byt_down = 0
         self.connect_latency: deque[float] = deque(maxlen=LATENCY_SAMPLES)

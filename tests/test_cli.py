@@ -399,3 +399,41 @@ def test_a_log_that_nobody_reads_does_not_stop_the_server() -> None:
         for _ in range(50):
             assert greet(command.addresses[0]) == b"\x05\x00"
         assert command.stop() == 0
+
+
+OWN_FORMAT = """
+import json
+
+from neosocksd_core import hookimpl
+
+
+@hookimpl
+def load_config(path):
+    return json.loads(path.read_text()) if path.suffix == ".json" else None
+
+
+@hookimpl
+def before_serving(settings):
+    print(f"timeout {settings.timeout:g}, drain {settings.drain:g}")
+    return 7 if settings.drain == 7 else None
+"""
+
+
+def test_a_file_of_a_plugins_own_format_has_the_last_word(tmp_path: Path) -> None:
+    plugin, config = tmp_path / "own.py", tmp_path / "x.json"
+    plugin.write_text(OWN_FORMAT)
+    config.write_text('{"timeout": 11, "drain": 7}')
+    done = run("--plugin", str(plugin), "-c", str(config), "--timeout", "22", NEOSOCKSD_DRAIN="3")
+    assert (done.returncode, done.stdout) == (7, "timeout 11, drain 7\n")
+
+
+def test_what_is_unknown_in_a_file_of_a_plugins_own_format_is_a_warning(tmp_path: Path) -> None:
+    plugin, config = tmp_path / "own.py", tmp_path / "x.json"
+    plugin.write_text(OWN_FORMAT)
+    config.write_text('{"listen": "127.0.0.1:0", "nonsense": 1}')
+    with serving("--plugin", str(plugin), "-c", str(config)) as server:
+        assert any("nonsense: unknown field" in line for line in server.lines)
+        assert server.stop() == 0
+    config.write_text('{"timeout": "soon"}')
+    message = fails(2, "--plugin", str(plugin), "-c", str(config))
+    assert "timeout" in message
