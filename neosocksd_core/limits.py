@@ -34,8 +34,12 @@ class Admission:
             return False
         if self._start and halfopen >= self._start and random.random() < self._rate:
             return False
-        self._clients[host] += 1
+        self.enter(host)
         return True
+
+    def enter(self, host: str) -> None:
+        """Count a connection from *host* that was let in before, and begins another session."""
+        self._clients[host] += 1
 
     def leave(self, host: str) -> None:
         """A served connection from *host* has ended."""

@@ -88,6 +88,7 @@ class Negotiation:
         "_scope",
         "_session",
         "_socket",
+        "_upstreams",
         "is_idle",
     )
 
@@ -103,6 +104,8 @@ class Negotiation:
         self._client_ended = False
         self._dial: Dial | None = None
         self._scope: anyio.CancelScope | None = None
+        self._upstreams: list[Upstream] = []
+        """What the router has dialled by itself and not answered with."""
         self._is_over = False
         self.is_idle = False
         """The connection has served a request before, and nothing of another has come yet."""
@@ -116,6 +119,7 @@ class Negotiation:
         if self._scope is not None:
             self._scope.cancel()
             self._scope = None
+        self._close_upstreams()
 
     @contained
     def expire(self) -> None:
@@ -270,6 +274,7 @@ class Negotiation:
             decision = await answer
         except DialError as error:
             self._scope = None
+            self._close_upstreams()
             self._on_dialled(error)
             return
         except Exception as error:
@@ -283,6 +288,9 @@ class Negotiation:
 
     @contained
     def _on_decision(self, decision: Decision) -> None:
+        if isinstance(decision, Upstream) and decision in self._upstreams:
+            self._upstreams.remove(decision)
+        self._close_upstreams()
         match decision:
             case Upstream():
                 self._on_dialled(decision)
@@ -305,7 +313,13 @@ class Negotiation:
     async def _dial_for_router(self, forward: Forward) -> Upstream:
         """What a router calls as ``request.dial``."""
         dialling = self._pipeline.dialling
-        return await dialling.dial(self._prefixed(forward), self._origin(forward))
+        upstream = await dialling.dial(self._prefixed(forward), self._origin(forward))
+        self._upstreams.append(upstream)
+        return upstream
+
+    def _close_upstreams(self) -> None:
+        while self._upstreams:
+            self._upstreams.pop().close()
 
     def _prefixed(self, forward: Forward) -> Forward:
         chain = self._pipeline.chain

@@ -85,7 +85,7 @@ class Reject:
     message: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Upstream:
     """A connection that stands, to ``address`` through ``chain``.
 

@@ -42,9 +42,7 @@ def _serve_next(
     handshake: Handshake,
 ) -> None:
     """Begin a session for the next request on a connection whose last one is done."""
-    if not pipeline.admission.admit(client[0]):
-        sock.close()
-        return
+    pipeline.admission.enter(client[0])
     Session(pipeline, sock, client, frontend).start(handshake)
 
 

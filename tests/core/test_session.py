@@ -214,6 +214,31 @@ def test_a_connection_that_a_router_made_for_a_client_that_left_is_closed(serve:
     running[0].wait_idle()
 
 
+@pytest.mark.parametrize("ending", ["another answer", "the client leaves"])
+def test_a_connection_that_a_router_made_and_did_not_answer_with_is_closed(
+    serve: Serve, ending: str
+) -> None:
+    with Peer() as peer:
+
+        class Undecided:
+            async def route(self, request: Request) -> Decision:
+                await request.dial(Forward(request.target))
+                if ending == "the client leaves":
+                    await anyio.sleep_forever()
+                return Reject()
+
+        server = routed(serve, Undecided())
+        with Client(server.address) as client:
+            client.send(plain_request(peer.address))
+            with peer.accept() as accepted:
+                if ending == "the client leaves":
+                    client.reset()
+                accepted.expect_eof()
+            if ending == "another answer":
+                client.expect(b"no not allowed\n")
+    server.wait_idle()
+
+
 def test_a_client_that_leaves_while_the_router_thinks_cancels_it(
     serve: Serve, backend: str
 ) -> None:
