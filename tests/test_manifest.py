@@ -28,7 +28,7 @@ def test_every_plugin_folder_is_packaged_and_type_checked() -> None:
     packages = {f"plugins/{f.name}/neosocksd_{f.name}" for f in FOLDERS}
     listed: list[str] = root["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     assert set(listed) == packages | {"neosocksd_core", "neosocksd_http1"}
-    paths = {f"plugins/{f.name}" for f in FOLDERS} | {"."}
+    paths = {f"plugins/{f.name}" for f in FOLDERS} | {".", "examples/third_party"}
     assert set(root["tool"]["mypy"]["mypy_path"]) == paths
     assert set(root["tool"]["pyright"]["extraPaths"]) == paths
 
