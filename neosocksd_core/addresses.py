@@ -151,6 +151,10 @@ def parse_listen_address(text: str) -> Address:
     return Address("" if host in ("", "*") else check_host(host), parse_port(port))
 
 
+UNIX_PREFIX = "unix:"
+"""Before the path of a Unix socket, where one may be listened on."""
+
+
 def parse_hop(uri: str, default_ports: Mapping[str, int]) -> Hop:
     """Parse a proxy URI, ``scheme://[user:pass@]host[:port]``; user and password are percent-decoded.
 

@@ -8,7 +8,7 @@ hook returned. A hook function may leave out parameters that it does not need.
 
     config_model ─ load_config ─ register_commands ─ [settings are complete] ─ before_serving
         │
-    register_dialers ─ register_frontends ─ create_resolver ─ create_authenticator ─ create_router
+    register_dialers ─ register_frontends ─ register_control_listeners ─ create_resolver ─ create_authenticator ─ create_router
         │
     register_observers ─ register_services ─ register_guarded_addresses
         │
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         Router,
     )
     from neosocksd_core.requests import Forward, SessionInfo, Upstream
-    from neosocksd_core.services import Service
+    from neosocksd_core.services import ControlListener, Service
     from neosocksd_core.settings import Section, Settings
     from neosocksd_core.statistics import Counters, Statistics
 
@@ -210,6 +210,11 @@ def register_endpoints(server: ServerContext) -> Sequence[Endpoint] | None:
 @hookspec
 def register_services(server: ServerContext) -> Sequence[Service] | None:
     """Long-running work in the server's task group."""
+
+
+@hookspec
+def register_control_listeners(server: ServerContext) -> Sequence[ControlListener] | None:
+    """Listeners whose connections the plugin serves by itself. No client reaches them through the proxy."""
 
 
 @hookspec

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from neosocksd_core.addresses import Address, SocketAddress
 from neosocksd_core.connect import stream_options
@@ -49,6 +50,33 @@ def bind(address: Address, settings: Settings) -> list[socket.socket]:
             first.close()
             raise
     return [_bind_one(address.host, address.port, settings, v6only=False)]
+
+
+def bind_unix(path: str) -> socket.socket:
+    """Open a listening Unix socket that its owner alone may use. A socket file that nobody serves any more is replaced.
+
+    :raises ListenError: one line that names the path and the cause.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        _remove_stale(path)
+        sock.bind(path)
+        # Nobody can connect before listen(), so there is no moment at which others may.
+        Path(path).chmod(0o600)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ListenError(f"cannot listen on {path}: {error.strerror or error}") from error
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    if not Path(path).is_socket():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        if probe.connect_ex(path) == errno.ECONNREFUSED:
+            Path(path).unlink()
 
 
 def _bind_one(host: str, port: int, settings: Settings, v6only: bool) -> socket.socket:
@@ -90,6 +118,7 @@ class Listener:
     ) -> None:
         self._reactor = reactor
         self._socket = sock
+        self._is_v6 = sock.family == socket.AF_INET6
         self.on_accept = on_accept
         """Gets each accepted connection; may be replaced at any time."""
         self._log = log
@@ -118,7 +147,7 @@ class Listener:
                 self._log.debug("accept: %s", os.strerror(error.errno or 0))
                 continue
             sock.setblocking(False)
-            if client[0].startswith(_MAPPED):
+            if self._is_v6 and client[0].startswith(_MAPPED):
                 client = (client[0].removeprefix(_MAPPED), client[1])
             on_accept(sock, client)
 

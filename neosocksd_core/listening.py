@@ -2,13 +2,15 @@
 
 import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from neosocksd_core.addresses import SocketAddress, parse_listen_address
+from neosocksd_core.addresses import UNIX_PREFIX, Address, SocketAddress, parse_listen_address
 from neosocksd_core.errors import ConfigurationError, ListenError
-from neosocksd_core.listener import bind
+from neosocksd_core.listener import bind, bind_unix
 from neosocksd_core.protocols import Claim, Frontend
+from neosocksd_core.services import ControlListener
 from neosocksd_core.settings import Settings
 from neosocksd_core.shared_port import SharedPort
 
@@ -20,12 +22,16 @@ class Place:
     """An address as it is written in the settings, and who serves the clients that come there."""
 
     address: str
-    frontend: Frontend
+    frontend: Frontend | ControlListener
     number: int = 0
     """Tells several places on ports of the system's choice (``127.0.0.1:0`` twice) apart."""
 
 
-def plan(settings: Settings, frontends: Sequence[Frontend]) -> list[Place]:
+def plan(
+    settings: Settings,
+    frontends: Sequence[Frontend],
+    controls: Sequence[ControlListener] = (),
+) -> list[Place]:
     """Who listens where.
 
     :raises ConfigurationError: where two frontends want the core's listeners, none does, or an address stands twice.
@@ -37,6 +43,7 @@ def plan(settings: Settings, frontends: Sequence[Frontend]) -> list[Place]:
     if settings.listen or not places:
         claimant = _claimant(frontends)
         places = [Place(a, claimant) for a in settings.listen or (DEFAULT_LISTEN,)] + places
+    places += [Place(address, control) for control in controls for address in control.listen]
     seen: dict[str, Place] = {}
     places = [replace(place, number=number) for number, place in _numbered(places)]
     for place in places:
@@ -86,11 +93,9 @@ class BoundSockets:
         try:
             for place in places:
                 if _key(place) not in self._sockets:
-                    fresh[_key(place)] = bind(parse_listen_address(place.address), settings)
+                    fresh[_key(place)] = _bind(place.address, settings)
         except ListenError:
-            for sockets in fresh.values():
-                for sock in sockets:
-                    sock.close()
+            close_listeners(sock for sockets in fresh.values() for sock in sockets)
             raise
         self._sockets.update(fresh)
 
@@ -105,12 +110,32 @@ class BoundSockets:
         return self._sockets.get(_key(place), ())
 
     def addresses(self) -> list[SocketAddress]:
-        """Where they are bound."""
-        return [sock.getsockname() for sockets in self._sockets.values() for sock in sockets]
+        """Where they are bound, but for Unix sockets."""
+        sockets = [sock for sockets in self._sockets.values() for sock in sockets]
+        return [sock.getsockname() for sock in sockets if sock.family != socket.AF_UNIX]
+
+    def names(self) -> list[str]:
+        """Where they are bound, for a person."""
+        unix = [key for key in self._sockets if key.startswith(UNIX_PREFIX)]
+        return [str(Address(host, port)) for host, port, *_ in self.addresses()] + unix
 
     def close(self) -> None:
-        for sock in self.release(()):
-            sock.close()
+        """Close them all."""
+        close_listeners(self.release(()))
+
+
+def close_listeners(sockets: Iterable[socket.socket]) -> None:
+    """Close listening sockets; the file of a Unix socket goes with it."""
+    for sock in sockets:
+        if sock.family == socket.AF_UNIX and sock.fileno() >= 0:
+            Path(sock.getsockname()).unlink(missing_ok=True)
+        sock.close()
+
+
+def _bind(address: str, settings: Settings) -> list[socket.socket]:
+    if address.startswith(UNIX_PREFIX):
+        return [bind_unix(address.removeprefix(UNIX_PREFIX))]
+    return bind(parse_listen_address(address), settings)
 
 
 def _key(place: Place) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         Resolver,
         Router,
     )
-    from neosocksd_core.services import Service
+    from neosocksd_core.services import ControlListener, Service
 
 __all__ = ["PluginInfo", "Plugins"]
 
@@ -157,6 +157,19 @@ class Plugins(Registry):
         for name, item in self._items("register_services", server):
             if not isinstance(item, Service):
                 raise _wrong(name, "register_services", item, "a Service")
+            found.append(item)
+        return found
+
+    def control_listeners(self, server: ServerContext) -> list[ControlListener]:
+        """The listeners that plugins serve by themselves."""
+        from neosocksd_core.services import ControlListener
+
+        found: list[ControlListener] = []
+        owners: dict[str, str] = {}
+        for name, item in self._items("register_control_listeners", server):
+            if not isinstance(item, ControlListener):
+                raise _wrong(name, "register_control_listeners", item, "a ControlListener")
+            _claim(owners, "control listener", item.name, name)
             found.append(item)
         return found
 

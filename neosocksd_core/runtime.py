@@ -2,18 +2,20 @@
 
 import logging
 import socket
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
 import anyio
 
+from neosocksd_core.addresses import SocketAddress
 from neosocksd_core.errors import NeosocksdError
 from neosocksd_core.listener import Listener, OnAccept
 from neosocksd_core.listening import BoundSockets, Place
 from neosocksd_core.pipeline import Pipeline
 from neosocksd_core.reactor import Reactor
 from neosocksd_core.resolver import Names
-from neosocksd_core.services import Service
+from neosocksd_core.services import ControlListener, Service
 from neosocksd_core.session import serve
 
 
@@ -33,6 +35,8 @@ class Runtime:
         self.stop_requested = anyio.Event()
         self._log = log
         self._listeners: dict[socket.socket, Listener] = {}
+        self._controls: Counter[str] = Counter()
+        """Open connections of each control listener."""
         self._drain_scope: anyio.CancelScope | None = None
         reactor.on_error = partial(pipeline.report, where="reactor")
 
@@ -45,7 +49,7 @@ class Runtime:
         """Accept on every bound socket, for the frontend of its place; on those that are gone, no longer."""
         wanted: dict[socket.socket, OnAccept] = {}
         for place in places:
-            on_accept: OnAccept = partial(serve, self.pipeline, frontend=place.frontend)
+            on_accept = self._acceptor_of(place)
             wanted |= dict.fromkeys(bound.at(place), on_accept)
         for sock in self._listeners.keys() - wanted.keys():
             self._listeners.pop(sock).stop()
@@ -54,6 +58,34 @@ class Runtime:
                 self._listeners[sock].on_accept = accept
             else:
                 self._listeners[sock] = Listener(self.reactor, sock, accept, self._log)
+
+    def _acceptor_of(self, place: Place) -> OnAccept:
+        """What gets the connections of a place."""
+        match place.frontend:
+            case ControlListener() as control:
+                return partial(self._serve_control, control)
+            case frontend:
+                return partial(serve, self.pipeline, frontend=frontend)
+
+    def _serve_control(
+        self, control: ControlListener, sock: socket.socket, client: SocketAddress
+    ) -> None:
+        if self._controls[control.name] >= control.max_connections:
+            sock.close()
+            return
+        self._controls[control.name] += 1
+        self.reactor.spawn(
+            partial(self._run_control, control, sock), name=f"{control.name} {client}"
+        )
+
+    async def _run_control(self, control: ControlListener, sock: socket.socket) -> None:
+        try:
+            await control.serve(sock)
+        except Exception as error:
+            self.pipeline.report(error, control.name)
+        finally:
+            sock.close()
+            self._controls[control.name] -= 1
 
     def end_drain(self) -> None:
         """Do not wait for the sessions any longer."""

@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from neosocksd_core import configuration
-from neosocksd_core.addresses import Address, AddressError, Chain, SocketAddress, parse_chain
+from neosocksd_core.addresses import AddressError, Chain, SocketAddress, parse_chain
 from neosocksd_core.dial import SERVER, Dialling
 from neosocksd_core.endpoints import Endpoint
 from neosocksd_core.errors import ConfigurationError
-from neosocksd_core.listening import BoundSockets, Place, plan
+from neosocksd_core.listening import BoundSockets, Place, close_listeners, plan
 from neosocksd_core.log import NOTICE
 from neosocksd_core.pipeline import Pipeline
 from neosocksd_core.plugins import Plugins
@@ -105,7 +105,8 @@ class Server:
             chain = parse_chain(self._settings.proxy, ports)
         except AddressError as error:
             raise ConfigurationError(f"proxy: {error}") from None
-        places = plan(self._settings, self._plugins.frontends(self))
+        controls = self._plugins.control_listeners(self)
+        places = plan(self._settings, self._plugins.frontends(self), controls)
         return Composition(dialers, ports, chain, places)
 
     def _require_judge(self, authenticator: Authenticator | None) -> None:
@@ -279,8 +280,7 @@ class Server:
             runtime.listen(composition.places, self._bound)
             dialling = self._make_dialling(runtime.reactor, runtime.names)
             runtime.pipeline.configure(fresh, dialling, composition.chain, authenticator)
-        for sock in gone:
-            sock.close()
+        close_listeners(gone)
 
     async def __aenter__(self) -> Self:
         if self._context is not None:
@@ -343,8 +343,7 @@ class Server:
             runtime.stop_requested.set()
         runtime.start_services(self._plugins.services(self))
         runtime.listen(self._composition.places, self._bound)
-        places = ", ".join(str(Address(host, port)) for host, port, *_ in self.addresses)
-        self.log.log(NOTICE, "listening on %s", places)
+        self.log.log(NOTICE, "listening on %s", ", ".join(self._bound.names()))
         return runtime
 
     def _make_dialling(self, reactor: Reactor, names: Names) -> Dialling:

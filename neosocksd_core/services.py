@@ -1,5 +1,6 @@
-"""Long-running work that plugins add to a server."""
+"""What plugins add to a server beside proxying: long-running work, and listeners of their own."""
 
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -11,3 +12,19 @@ class Service:
 
     name: str
     run: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlListener:
+    """Listeners whose connections the plugin serves by itself: a control interface, say.
+
+    ``listen`` are their addresses, as in the settings; ``unix:PATH`` is a Unix socket that its owner alone may use (mode 0600).
+    ``serve`` is called in a task of its own for each connection, with a non-blocking socket that is closed when it returns; it is
+    cancelled at the stop. What it raises is logged. Of more than ``max_connections`` at once the newest is closed unserved.
+    These connections are no sessions, and no client reaches these listeners through the proxy.
+    """
+
+    name: str
+    listen: tuple[str, ...]
+    serve: Callable[[socket.socket], Awaitable[None]]
+    max_connections: int = 64
