@@ -141,6 +141,13 @@ class ServerContext(Protocol):
         """
         ...
 
+    def reread(self) -> None:
+        """Read the configuration again and put it into force, as SIGHUP does.
+
+        :raises NeosocksdError: if it cannot be used; then the old one stays.
+        """
+        ...
+
     def stop(self, exit_status: int = 0) -> None:
         """Begin an orderly stop; the command ends with *exit_status*."""
         ...

@@ -8,7 +8,7 @@ One program may hold several servers; they share nothing.
 """
 
 import logging
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from socket import AddressFamily
@@ -70,17 +70,19 @@ class Server:
         authenticator: Authenticator | None = None,
         resolver: Resolver | None = None,
         log: logging.Logger | None = None,
+        reread: Callable[[], Settings | Mapping[str, Any]] | None = None,
     ) -> None:
         """Put a server together; nothing is opened yet.
 
         *settings* are the core's and, under their plugins' names, those of the plugins; a mapping has the shape of the configuration
         file. *plugins* are names, modules or objects beside the default ones. *router*, *authenticator* and *resolver* come
-        before those of plugins.
+        before those of plugins. *reread* gets the settings again from where they came from, for :meth:`reread`.
 
         :raises ConfigurationError: for settings that cannot be used.
         :raises PluginError: for a plugin that cannot.
         """
         self._settings, self._plugins = configuration.configure(settings, plugins)
+        self._reread = reread
         self.log = log or logging.getLogger("neosocksd")
         self.exit_status = 0
         """What the command that runs the server should end with."""
@@ -281,6 +283,15 @@ class Server:
             dialling = self._make_dialling(runtime.reactor, runtime.names)
             runtime.pipeline.configure(fresh, dialling, composition.chain, authenticator)
         close_listeners(gone)
+
+    def reread(self) -> None:
+        """Read the settings again from where they came from, and put them into force, as SIGHUP does.
+
+        :raises NeosocksdError: if they cannot be used, and then the old ones stay; or if the program that made the server did not say where from.
+        """
+        if self._reread is None:
+            raise ConfigurationError("there is no configuration to read again")
+        self.reload(self._reread())
 
     async def __aenter__(self) -> Self:
         if self._context is not None:

@@ -35,7 +35,9 @@ def serve(invocation: Invocation) -> int:
         return status
     backend, options = loop_options(settings.loop)
     identity = parse_user(settings)
-    server = Server(settings, plugins=invocation.plugins)
+    server = Server(
+        settings, plugins=invocation.plugins, reread=lambda: reread(invocation, server.log)
+    )
     process.hold_standard_descriptors()
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
@@ -120,7 +122,7 @@ async def _run(
                 stops = 0
                 async for number in signals:
                     if number == signal.SIGHUP:
-                        reload(server, invocation, logger)
+                        reload(server)
                         continue
                     stops += 1
                     if stops > 1:
@@ -139,17 +141,24 @@ async def _run(
             raise failure
 
 
-def reload(server: Server, invocation: Invocation, logger: Logger) -> None:
+def reload(server: Server) -> None:
     """Read the configuration again and put it into force; if it cannot be used, log that and keep the old one."""
     try:
-        configuration = invocation.reread()
-        server.reload(configuration.settings)
+        server.reread()
     except NeosocksdError as error:
-        logger.error("not reloaded: %s", error)
-        return
+        server.log.error("not reloaded: %s", error)
     except Exception:  # of a plugin: the sessions must not suffer from it
-        logger.exception("not reloaded")
-        return
+        server.log.exception("not reloaded")
+    else:
+        server.log.log(log.NOTICE, "reloaded")
+
+
+def reread(invocation: Invocation, logger: Logger) -> Settings:
+    """The settings as they are now; the log follows them at once.
+
+    :raises NeosocksdError: naming what is wrong.
+    """
+    configuration = invocation.reread()
     logger.setLevel(log.LEVELS[configuration.settings.loglevel])
     warn(configuration, logger)
-    logger.log(log.NOTICE, "reloaded")
+    return configuration.settings
