@@ -110,8 +110,19 @@ class Negotiation:
         self.is_idle = False
         """The connection has served a request before, and nothing of another has come yet."""
 
+    def wait_for_next(self) -> None:
+        """Begin idle, on a connection that has served a request before."""
+        self.is_idle = True
+        self._pipeline.table.num_idle += 1
+
+    def _wake(self) -> None:
+        if self.is_idle:
+            self.is_idle = False
+            self._pipeline.table.num_idle -= 1
+
     def cancel(self) -> None:
         """Give up all that is under way. Nothing is sent."""
+        self._wake()
         self._is_over = True
         if self._dial is not None:
             self._dial.cancel()
@@ -161,7 +172,7 @@ class Negotiation:
         if not data:
             self._session.end("idle" if self.is_idle else "client left", socket.socket.close)
             return
-        self.is_idle = False
+        self._wake()
         self._handshake.receive_data(data)
         self._take_event()
 
@@ -175,6 +186,8 @@ class Negotiation:
         reply = handshake.data_to_send()
         if reply and not self._send(reply):
             return
+        if event is not None:
+            self._wake()
         match event:
             case None:
                 pass

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from neosocksd_core.addresses import Chain
+from neosocksd_core.addresses import Address, Chain
 from neosocksd_core.closing import Closer
 from neosocksd_core.dial import Dialling
 from neosocksd_core.limits import Admission
@@ -13,6 +13,7 @@ from neosocksd_core.log import escape
 from neosocksd_core.protocols import Authenticator, Observer, Router
 from neosocksd_core.reactor import DeadlineQueue, Reactor
 from neosocksd_core.relay import Movers
+from neosocksd_core.requests import SessionInfo
 from neosocksd_core.sessions import LiveSession, SessionTable
 from neosocksd_core.settings import Settings
 from neosocksd_core.statistics import Counters, Statistics
@@ -154,4 +155,22 @@ class Pipeline:
             info.bytes_up,
             info.bytes_down,
             info.age,
+            extra={"fields": _fields(info)},
         )
+
+
+def _fields(info: SessionInfo) -> dict[str, object]:
+    """The session's record for a log that a program reads."""
+    return {
+        "session": info.id,
+        "frontend": info.frontend,
+        "protocol": info.protocol,
+        "client": str(Address(*info.client[:2])),
+        "user": info.user,
+        "target": str(info.target) if info.target else None,
+        "chain": [str(hop) for hop in info.chain],
+        "outcome": info.outcome,
+        "bytes_up": info.bytes_up,
+        "bytes_down": info.bytes_down,
+        "duration": round(info.age, 6),
+    }

@@ -7,6 +7,7 @@ that selector's descriptor, so asyncio, uvloop and trio all give the same cost a
 """
 
 import asyncio
+import contextvars
 import heapq
 import itertools
 import os
@@ -295,6 +296,19 @@ def make_poller() -> Poller:
     return select.epoll() if hasattr(select, "epoll") else SelectorPoller()
 
 
+def _callback_context() -> contextvars.Context:
+    """A context in which anyio knows its loop in a plain callback too.
+
+    sniffio, where it is installed, tells the loop by the current task, and a callback has none.
+    """
+    context = contextvars.copy_context()
+    with suppress(ImportError):
+        import sniffio
+
+        context.run(sniffio.current_async_library_cvar.set, "asyncio")
+    return context
+
+
 def _runs_on_asyncio() -> bool:
     try:
         return asyncio.current_task() is not None
@@ -319,13 +333,14 @@ async def open_reactor(poller: Poller | None = None) -> AsyncGenerator[Reactor, 
 @asynccontextmanager
 async def _asyncio_reactor(poller: Poller) -> AsyncGenerator[Reactor, None]:
     loop = asyncio.get_running_loop()
+    context = _callback_context()
     handle: asyncio.TimerHandle | None = None
 
     def set_alarm(when: float) -> None:
         nonlocal handle
         if handle is not None:
             handle.cancel()
-        handle = loop.call_later(max(when - time.monotonic(), 0.0), ring)
+        handle = loop.call_later(max(when - time.monotonic(), 0.0), ring, context=context)
 
     def ring() -> None:
         nonlocal handle
@@ -336,7 +351,7 @@ async def _asyncio_reactor(poller: Poller) -> AsyncGenerator[Reactor, None]:
 
     async with anyio.create_task_group() as tasks:
         reactor = Reactor(tasks, poller, set_alarm)
-        loop.add_reader(reactor.fileno(), reactor.dispatch)
+        context.run(loop.add_reader, reactor.fileno(), reactor.dispatch)
         try:
             yield reactor
         finally:

@@ -3,10 +3,9 @@
 import socket
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from queue import Empty, SimpleQueue
 
 import anyio
 
@@ -33,14 +32,40 @@ _IDLE_THREAD_SECONDS = 10.0
 class Lookup:
     """One caller's wait for one name."""
 
-    __slots__ = ("callback",)
+    __slots__ = ("_query", "callback")
 
-    def __init__(self, callback: Callable[[LookupResult], None]) -> None:
-        self.callback: Callable[[LookupResult], None] | None = callback
+    def __init__(self, query: "Query", callback: Callable[[LookupResult], None]) -> None:
+        self._query = query
+        self.callback = callback
+        query.lookups.append(self)
 
     def cancel(self) -> None:
-        """The caller no longer wants to know."""
-        self.callback = None
+        """The caller no longer wants to know; where nobody else does either, the query is given up."""
+        lookups = self._query.lookups
+        if self in lookups:
+            lookups.remove(self)
+            if not lookups:
+                self._query.give_up()
+
+
+class Query:
+    """A question that is out, and everybody who waits for its answer."""
+
+    def __init__(self, give_up: Callable[["Query"], None]) -> None:
+        self.lookups: list[Lookup] = []
+        self.scope: anyio.CancelScope | None = None
+        self._give_up = give_up
+
+    def give_up(self) -> None:
+        """Nobody wants to know any more."""
+        self._give_up(self)
+        if self.scope is not None:
+            self.scope.cancel()
+
+    def answer(self, result: LookupResult) -> None:
+        """Tell everybody."""
+        while self.lookups:
+            self.lookups.pop(0).callback(result)
 
 
 class Names:
@@ -54,7 +79,7 @@ class Names:
         self._family = family
         self._counters = counters
         self._cache: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
-        self._waiting: dict[str, list[Lookup]] = {}
+        self._queries: dict[str, Query] = {}
 
     def cached(self, host: str) -> tuple[str, ...] | None:
         """What is known of *host* at the moment."""
@@ -68,13 +93,14 @@ class Names:
 
     def look_up(self, host: str, callback: Callable[[LookupResult], None]) -> Lookup:
         """Ask for *host*; *callback* is called later, on the loop, unless the lookup is cancelled."""
-        lookup = Lookup(callback)
-        waiting = self._waiting.get(host)
-        if waiting is not None:
-            waiting.append(lookup)
-            return lookup
-        self._waiting[host] = [lookup]
-        self._reactor.spawn(partial(self._resolve, host), name=f"lookup {host}")
+        query = self._queries.get(host)
+        if query is not None:
+            return Lookup(query, callback)
+        query = self._queries[host] = Query(lambda query: self._forget(host, query))
+        lookup = Lookup(query, callback)
+        query.scope = self._reactor.spawn(
+            partial(self._resolve, host, query), name=f"lookup {host}"
+        )
         return lookup
 
     async def resolve(self, host: str) -> Sequence[str]:
@@ -101,7 +127,7 @@ class Names:
             raise outcome[0]
         return outcome[0]
 
-    async def _resolve(self, host: str) -> None:
+    async def _resolve(self, host: str, query: Query) -> None:
         self._counters.num_dns_query += 1
         result: LookupResult = DialError(Reason.NAME_NOT_RESOLVED, f"{host}: lookup failed")
         try:
@@ -110,9 +136,12 @@ class Names:
         except DialError as error:
             result = error
         finally:
-            for lookup in self._waiting.pop(host):
-                if lookup.callback is not None:
-                    lookup.callback(result)
+            self._forget(host, query)
+            query.answer(result)
+
+    def _forget(self, host: str, query: Query) -> None:
+        if self._queries.get(host) is query:
+            del self._queries[host]
 
     def _remember(self, host: str, resolution: Resolution) -> LookupResult:
         addresses = interleave(resolution.addresses[:MAX_ADDRESSES])
@@ -146,62 +175,71 @@ class SystemResolver:
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
-        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._jobs: deque[Callable[[], None]] = deque()
         self._threads = 0
         self._idle = 0
+        self._is_closed = False
 
     async def resolve(self, host: str, family: socket.AddressFamily) -> Resolution:
         outcome: list[Resolution | DialError] = []
         done = anyio.Event()
 
-        def work() -> None:
+        def job() -> None:
             outcome.append(_getaddrinfo(host, family))
             self._reactor.call_threadsafe(done.set)
 
-        self._submit(work)
-        await done.wait()
+        self._submit(job)
+        try:
+            await done.wait()
+        finally:
+            with self._changed:
+                if job in self._jobs:  # nobody waits any more, and no thread has begun with it
+                    self._jobs.remove(job)
         if isinstance(outcome[0], DialError):
             raise outcome[0]
         return outcome[0]
 
     def close(self) -> None:
         """Let idle threads end; busy ones end with their lookup."""
-        for _ in range(self._threads):
-            self._work.put(None)
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
 
-    def _submit(self, work: Callable[[], None]) -> None:
-        with self._lock:
-            grow = self._idle <= self._work.qsize() and self._threads < MAX_THREADS
-            if grow:
-                self._threads += 1
-        self._work.put(work)
-        if grow:
-            thread = threading.Thread(target=self._serve, name="neosocksd lookup", daemon=True)
-            try:
-                thread.start()
-            except (
-                RuntimeError
-            ):  # the system has no thread to give: the others have to do, if there are any
-                with self._lock:
-                    self._threads -= 1
-                    if not self._threads:
-                        raise
+    def _submit(self, job: Callable[[], None]) -> None:
+        with self._changed:
+            self._jobs.append(job)
+            if len(self._jobs) > self._idle and self._threads < MAX_THREADS:
+                self._start_thread()
+            self._changed.notify()
+
+    def _start_thread(self) -> None:
+        self._threads += 1
+        try:
+            threading.Thread(target=self._serve, name="neosocksd lookup", daemon=True).start()
+        except RuntimeError:
+            # The system has no thread to give: the others have to do, if there are any.
+            self._threads -= 1
+            if not self._threads:
+                raise
 
     def _serve(self) -> None:
-        while True:
-            with self._lock:
-                self._idle += 1
+        while (job := self._next_job()) is not None:
+            job()
+
+    def _next_job(self) -> Callable[[], None] | None:
+        """The next job; None for a thread that is to end."""
+        with self._changed:
+            self._idle += 1
             try:
-                work = self._work.get(timeout=_IDLE_THREAD_SECONDS)
-            except Empty:
-                work = None
-            with self._lock:
+                while not self._jobs:
+                    has_time = not self._is_closed and self._changed.wait(_IDLE_THREAD_SECONDS)
+                    if not has_time and not self._jobs:
+                        self._threads -= 1
+                        return None
+                return self._jobs.popleft()
+            finally:
                 self._idle -= 1
-                if work is None:
-                    self._threads -= 1
-                    return
-            work()
 
 
 def _getaddrinfo(host: str, family: socket.AddressFamily) -> Resolution | DialError:

@@ -19,7 +19,7 @@ from neosocksd_core import configuration
 from neosocksd_core.addresses import AddressError, Chain, SocketAddress, parse_chain
 from neosocksd_core.dial import SERVER, Dialling
 from neosocksd_core.endpoints import Endpoint
-from neosocksd_core.errors import ConfigurationError
+from neosocksd_core.errors import ConfigurationError, NeosocksdError
 from neosocksd_core.listening import BoundSockets, Place, close_listeners, plan
 from neosocksd_core.log import NOTICE
 from neosocksd_core.pipeline import Pipeline
@@ -259,6 +259,8 @@ class Server:
 
         :raises NeosocksdError: if the new ones cannot be used; then the old ones stay in force.
         """
+        if self._is_stopping:
+            raise NeosocksdError("the server is stopping")
         fresh = configuration.build_settings(self._plugins, settings)
         old = self._settings
         self._settings = fresh

@@ -103,7 +103,8 @@ class Session:
             self.end("internal error", socket.socket.close)
             return
         negotiation = Negotiation(self._pipeline, self, self._socket, machine)
-        negotiation.is_idle = handshake is not None
+        if handshake is not None:
+            negotiation.wait_for_next()
         self._negotiation = negotiation
         # Clients that can be told by their first byte speak first.
         negotiation.start(wait=handshake is None and bool(self.frontend.first_bytes))

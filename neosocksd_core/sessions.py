@@ -42,11 +42,13 @@ class SessionTable:
         self._sessions: dict[int, LiveSession] = {}
         self.num_relaying = 0
         """How many of them relay; whoever starts and ends relays keeps it."""
+        self.num_idle = 0
+        """How many have served a request before and wait for another, of which nothing has come yet."""
 
     @property
     def num_halfopen(self) -> int:
-        """Accepted, not yet relaying."""
-        return len(self._sessions) - self.num_relaying
+        """Accepted, not yet relaying, and not idle between two requests."""
+        return len(self._sessions) - self.num_relaying - self.num_idle
 
     def add(self, session: LiveSession) -> int:
         """Enter *session*; returns its id."""

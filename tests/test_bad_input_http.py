@@ -404,3 +404,23 @@ def test_socks_and_http_share_a_port(serve: Serve, echo: EchoServer) -> None:
             client.send(opening)
             assert client.receive(len(answer)) == answer
     shared.wait_idle()
+
+
+def test_connections_that_wait_for_their_next_request_are_not_half_open(
+    serve: Serve, origin: Peer
+) -> None:
+    proxy = start(serve, {"startup_limit_full": 2})
+    waiting: list[Client] = []
+    for _ in range(3):
+        client = Client(proxy.address)
+        waiting.append(client)
+        client.send(get(origin.address))
+        with origin.accept() as upstream:
+            upstream.receive_until(b"\r\n\r\n")
+            upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        client.receive_until(b"ok")
+    proxy.wait_until(lambda s: s.num_sessions == 0)
+    assert proxy.statistics().num_halfopen == 0
+    for client in waiting:
+        client.close()
+    assert not proxy.wait_until(lambda s: s.num_halfopen == 0).num_reject_timeout

@@ -132,6 +132,35 @@ def test_a_lookup_that_was_cancelled_calls_nobody_and_the_others_get_theirs() ->
     run(body, Resolution(("192.0.2.1",)))
 
 
+def test_a_question_that_nobody_waits_for_is_given_up(backend: Backend) -> None:
+    given_up: list[str] = []
+
+    class Silent:
+        async def resolve(self, host: str, family: socket.AddressFamily) -> Resolution:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                given_up.append(f"{host} {family:d}")
+            raise AssertionError
+
+    async def main() -> None:
+        async with open_reactor() as reactor:
+            names = Names(reactor, Silent(), socket.AF_INET, Counters())
+            found: list[LookupResult] = []
+            first, second = (names.look_up("h", found.append) for _ in range(2))
+            await anyio.lowlevel.checkpoint()
+            first.cancel()
+            await anyio.wait_all_tasks_blocked()
+            assert not given_up
+            second.cancel()
+            await anyio.wait_all_tasks_blocked()
+            assert given_up == [f"h {socket.AF_INET:d}"]
+            names.look_up("h", found.append).cancel()
+            assert not found
+
+    run_async(main, backend)
+
+
 def test_a_resolver_that_raises_fails_the_lookup_and_is_reported() -> None:
     class Broken:
         async def resolve(self, host: str, family: socket.AddressFamily) -> Resolution:

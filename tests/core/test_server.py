@@ -1,5 +1,6 @@
 """The server's life: start, reload, drain, stop, twice in one process, and inside somebody else's program."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from neosocksd_core import (
     DialError,
     Forward,
     ListenError,
+    NeosocksdError,
     Reason,
     Request,
     ServerContext,
@@ -25,6 +27,7 @@ from neosocksd_core.runtime import NotRunningError
 from neosocksd_core.server import Server
 from neosocksd_core.services import Service
 from neosocksd_core.testing import (
+    DEADLINE,
     BlackHole,
     Client,
     EchoServer,
@@ -79,6 +82,35 @@ def test_a_program_runs_a_server_in_its_own_loop(echo: EchoServer, backend: Back
         assert is_refused(address)
 
     run_async(main, backend)
+
+
+@pytest.mark.parametrize("host", [b"\x01\x7f\x00\x00\x01", b"\x03\x09localhost"])
+def test_a_program_needs_no_anyio_of_its_own(host: bytes, echo: EchoServer) -> None:
+    class Router:
+        async def route(self, request: Request) -> Decision:
+            await asyncio.sleep(0)
+            return Forward(request.target)
+
+    async def main() -> None:
+        async with Server({"listen": "127.0.0.1:0"}, router=Router()) as server:
+            reader, writer = await asyncio.open_connection(*server.addresses[0][:2])
+            request = b"\x05\x01\x00\x05\x01\x00" + host + echo.port.to_bytes(2, "big")
+            writer.write(request + b"hello")
+            assert (await reader.readexactly(17))[-5:] == b"hello"
+            writer.close()
+            await writer.wait_closed()
+
+    asyncio.run(asyncio.wait_for(main(), DEADLINE))
+
+
+def test_a_stopping_server_is_not_reloaded(serve: Serve, echo: EchoServer) -> None:
+    server = serve({"listen": "127.0.0.1:0", "drain": 60}, plugins=plain())
+    with open_session(server, echo.address):
+        server.request_stop()
+        server.wait_until(lambda _: not server.server.addresses)
+        with pytest.raises(NeosocksdError, match="stopping"):
+            server.reload({"listen": "127.0.0.1:0"})
+        assert not server.server.addresses
 
 
 def test_a_program_waits_until_the_server_is_stopped_from_inside(backend: Backend) -> None:
