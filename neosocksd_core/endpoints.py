@@ -31,3 +31,5 @@ class Endpoint:
     methods: frozenset[str]
     handle: Callable[[EndpointRequest], Awaitable[EndpointResponse]]
     summary: str = ""
+    needs_body: bool = False
+    """A call without a body is refused before it is handled."""

@@ -12,7 +12,7 @@ hook returned. A hook function may leave out parameters that it does not need.
         │
     register_observers ─ register_services ─ register_guarded_addresses
         │
-    [listeners accept]  … reload, register_endpoints, report_stats, report_metrics, check_health …
+    [listeners accept]  … reload, register_endpoints, report_stats, report_runtime, report_metrics, check_health …
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Resolver,
         Router,
     )
+    from neosocksd_core.registry import PluginInfo
     from neosocksd_core.requests import Forward, SessionInfo, Upstream
     from neosocksd_core.services import ControlListener, Service
     from neosocksd_core.settings import Section, Settings
@@ -119,8 +120,16 @@ class ServerContext(Protocol):
         """The plugins' texts for a statistics page; see the hook of that name."""
         ...
 
+    def report_runtime(self) -> Sequence[str]:
+        """The plugins' texts about their own machinery; see the hook of that name."""
+        ...
+
     def report_metrics(self) -> Sequence[str]:
         """The plugins' metrics; see the hook of that name."""
+        ...
+
+    def plugin_list(self) -> Sequence[PluginInfo]:
+        """All known plugins, enabled or not."""
         ...
 
     def check_health(self) -> Sequence[str]:
@@ -237,6 +246,11 @@ def reload(server: ServerContext) -> None:
 @hookspec
 def report_stats(server: ServerContext, interval: float, query: str) -> str | None:
     """Text for the statistics page. *interval* is the time in seconds since the last call, *query* the caller's argument."""
+
+
+@hookspec
+def report_runtime(server: ServerContext) -> str | None:
+    """Text about the plugin's own machinery, for those who ask for it on the statistics page: a script engine's memory, say."""
 
 
 @hookspec

@@ -193,6 +193,10 @@ class Plugins(Registry):
         """The plugins' texts for the statistics page."""
         return self._texts("report_stats", server, interval=interval, query=query)
 
+    def report_runtime(self, server: ServerContext) -> list[str]:
+        """The plugins' texts about their own machinery."""
+        return self._texts("report_runtime", server)
+
     def report_metrics(self, server: ServerContext) -> list[str]:
         """The plugins' metrics."""
         return self._texts("report_metrics", server)

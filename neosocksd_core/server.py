@@ -23,7 +23,7 @@ from neosocksd_core.errors import ConfigurationError, NeosocksdError
 from neosocksd_core.listening import BoundSockets, Place, close_listeners, plan
 from neosocksd_core.log import NOTICE
 from neosocksd_core.pipeline import Pipeline
-from neosocksd_core.plugins import Plugins
+from neosocksd_core.plugins import PluginInfo, Plugins
 from neosocksd_core.policy import Policy
 from neosocksd_core.protocols import Authenticator, Dialer, Resolver, Router
 from neosocksd_core.reactor import Reactor, open_reactor
@@ -184,6 +184,14 @@ class Server:
     def report_stats(self, interval: float, query: str) -> Sequence[str]:
         """The plugins' texts for a statistics page."""
         return self._plugins.report_stats(self, interval, query)
+
+    def report_runtime(self) -> Sequence[str]:
+        """The plugins' texts about their own machinery."""
+        return self._plugins.report_runtime(self)
+
+    def plugin_list(self) -> Sequence[PluginInfo]:
+        """All known plugins, enabled or not."""
+        return self._plugins.describe()
 
     def report_metrics(self) -> Sequence[str]:
         """The plugins' metrics, in Prometheus' text format."""
