@@ -177,6 +177,8 @@ def parse_hop(uri: str, default_ports: Mapping[str, int]) -> Hop:
         raise AddressError(f"a proxy URI has no path or query: {_masked(uri)!r}")
     userinfo, at, host_port = parts.netloc.rpartition("@")
     address = parse_address(host_port, default_ports[scheme])
+    if address.port == 0:
+        raise AddressError(f"a proxy has no port 0: {_masked(uri)!r}")
     if not at:
         return Hop(scheme, address)
     username, _, password = userinfo.partition(":")

@@ -126,7 +126,10 @@ def check(invocation: Invocation) -> int:
         print(f"neosocksd: warning: {warning}", file=sys.stderr)
     loop_options(configuration.settings.loop)
     parse_user(configuration.settings)
-    Server(configuration.settings, plugins=invocation.plugins)
+    try:
+        Server(configuration.settings, plugins=invocation.plugins)
+    except ConfigurationError as error:
+        raise configuration.locate(error) from None
     print("the configuration is good")
     return 0
 

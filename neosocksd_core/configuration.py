@@ -181,6 +181,16 @@ def merge(plugins: Plugins, layers: Sequence[Layer]) -> Settings:
         raise _translate(error, given) from None
 
 
+def warnings_about_disabled(plugins: Plugins, layer: Layer) -> list[str]:
+    """Settings that were given for a plugin that is left out by name."""
+    names = plugins.schema.section_names
+    return [
+        f"{item.origin}: plugin {names[path[0]]!r} is disabled"
+        for path, item in layer.items()
+        if len(path) > 1 and plugins.is_refused(names[path[0]])
+    ]
+
+
 def warnings_about(settings: Settings) -> list[str]:
     """What is allowed, but probably not meant."""
     return [
@@ -212,6 +222,7 @@ def _translate(error: ValidationError, given: Mapping[Path, Given]) -> Configura
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     location = tuple(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = message.replace("valid tuple", "list")
     for length in (2, 1):
         item = given.get(location[:length])
         if item is not None:

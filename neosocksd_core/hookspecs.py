@@ -240,7 +240,10 @@ def register_guarded_addresses(server: ServerContext) -> Sequence[SocketAddress]
 
 @hookspec
 def reload(server: ServerContext) -> None:
-    """The settings have been replaced (SIGHUP): take over what has changed. What is raised is logged with the plugin's name."""
+    """The settings are replaced (SIGHUP): take over what has changed.
+
+    What is raised refuses the reload, and the hooks are called once more with the old settings in force.
+    """
 
 
 @hookspec

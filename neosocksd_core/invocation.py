@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neosocksd_core import configuration, flags
+from neosocksd_core.errors import ConfigurationError
 from neosocksd_core.files import read_configuration
 from neosocksd_core.plugins import Plugins
 from neosocksd_core.selection import Selection, environment_selection, override, select, selection
@@ -25,6 +26,14 @@ class Configuration:
 
     settings: Settings
     warnings: tuple[str, ...]
+    origins: Mapping[str, str]
+    """What the user calls each value that was given, by its key."""
+
+    def locate(self, error: ConfigurationError) -> ConfigurationError:
+        """An error that names a key, found while the server was put together, by the name that the user gave it."""
+        key, colon, rest = str(error).partition(":")
+        origin = self.origins.get(key)
+        return ConfigurationError(f"{origin}:{rest}") if origin and colon else error
 
 
 class Invocation:
@@ -65,13 +74,17 @@ class Invocation:
         else:
             file = configuration.layer_of(self.plugins, self._values, str(self.path), strange)
             layers = (environment, given, file)
+        origins: dict[str, str] = {}
         for layer in layers:
             configuration.want_configured(self.plugins, layer)
+            strange += configuration.warnings_about_disabled(self.plugins, layer)
+            for path, item in layer.items():
+                origins[path[-1]] = origins[".".join(path)] = item.origin
         if len(self.arguments.config) > 1:
             twice.append("--config is given twice, the last one wins")
         settings = configuration.merge(self.plugins, layers)
         odd = configuration.warnings_about(settings)
-        return Configuration(settings, (*unknown, *strange, *twice, *odd))
+        return Configuration(settings, (*unknown, *strange, *twice, *odd), origins)
 
     def reread(self) -> Configuration:
         """As :meth:`configure`, with the file as it is now. The plugins stay those of the start.

@@ -49,9 +49,11 @@ def plan(
     for place in places:
         other = seen.setdefault(place.address, place)
         if other is not place and not place.address.endswith(":0"):
-            raise ConfigurationError(
-                f"listen: {place.address} is wanted by {other.frontend.name!r} and {place.frontend.name!r}"
+            names = dict.fromkeys(repr(p.frontend.name) for p in (other, place))
+            twice = (
+                "stands there twice" if len(names) == 1 else f"is wanted by {' and '.join(names)}"
             )
+            raise ConfigurationError(f"listen: {place.address} {twice}")
     return places
 
 

@@ -214,18 +214,19 @@ class Negotiation:
     def _judge(self, credentials: Credentials) -> None:
         authenticator = self._pipeline.authenticator
         if authenticator is None:
-            self._on_judged(True)
+            self._on_judged(True, "")
             return
+        user = escape(credentials.username)
         verdict = authenticator.authenticate(credentials, self._session.client)
         if isawaitable(verdict):
             self._pipeline.reactor.hand_over(self._socket.fileno(), self._on_early_data)
             self._scope = self._pipeline.reactor.spawn(
-                partial(self._await_verdict, verdict), name=f"authenticate {self._session.id}"
+                partial(self._await_verdict, verdict, user), name=f"authenticate {self._session.id}"
             )
         else:
-            self._on_judged(verdict)
+            self._on_judged(verdict, user)
 
-    async def _await_verdict(self, answer: Awaitable[bool]) -> None:
+    async def _await_verdict(self, answer: Awaitable[bool], user: str) -> None:
         try:
             accepted = await answer
         except Exception as error:
@@ -235,14 +236,14 @@ class Negotiation:
         if not self._is_over:
             self._pipeline.reactor.hand_over(self._socket.fileno(), self._on_handshake)
             self._resume_reading()
-            self._on_judged(accepted)
+            self._on_judged(accepted, user)
 
     @contained
-    def _on_judged(self, accepted: bool) -> None:
+    def _on_judged(self, accepted: bool, user: str) -> None:
         self._handshake.judge(accepted)
         if not accepted:
             self._pipeline.counters.num_reject_ruleset += 1
-            self._end_after_reply("credentials refused")
+            self._end_after_reply(f"credentials of {user} refused")
             return
         if self._early_data:
             early, self._early_data = self._early_data, b""

@@ -182,10 +182,18 @@ class Plugins(Registry):
             found.append(item)
         return found
 
+    def reload(self, server: ServerContext) -> None:
+        """Let the plugins take over the new settings.
+
+        :raises NeosocksdError: if one of them cannot.
+        """
+        for _ in self.call("reload", server=server):
+            pass
+
     # While a server runs: what a hook raises is logged, and the other plugins are asked all the same.
 
-    def reload(self, server: ServerContext) -> None:
-        """Tell the plugins that the settings have been replaced."""
+    def reload_again(self, server: ServerContext) -> None:
+        """Let the plugins go back to the settings that were in force before."""
         for name, result in self.observe("reload", server=server):
             _log_failure(server, name, "reload", result)
 

@@ -1,5 +1,6 @@
 """Name lookup without blocking: a small cache in front of a resolver, and the system's resolver in threads of our own."""
 
+import os
 import socket
 import threading
 import time
@@ -248,6 +249,17 @@ def _getaddrinfo(host: str, family: socket.AddressFamily) -> Resolution | DialEr
     try:
         found = socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)
     except (OSError, ValueError, TypeError) as error:  # ValueError: IDNA's labels, a NUL
+        if _lacks_descriptors():
+            return DialError(Reason.GENERAL_FAILURE, f"{host}: no descriptor for the lookup")
         reason = error.strerror if isinstance(error, OSError) else "not a host name"
         return DialError(Reason.NAME_NOT_RESOLVED, f"{host}: {reason}")
     return Resolution(tuple(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)))
+
+
+def _lacks_descriptors() -> bool:
+    """Whether that may be why a lookup failed: the system's resolver does not tell."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        return True
+    return False

@@ -8,6 +8,7 @@ One program may hold several servers; they share nothing.
 """
 
 import logging
+import socket
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -103,6 +104,10 @@ class Server:
         """Derive from the settings what is derived anew at each reload."""
         dialers = self._plugins.dialers(self)
         ports = {scheme: dialer.default_port for scheme, dialer in dialers.items()}
+        if self._settings.netdev and not _has_device(self._settings.netdev):
+            raise ConfigurationError(
+                f"netdev: there is no network device {self._settings.netdev!r}"
+            )
         try:
             chain = parse_chain(self._settings.proxy, ports)
         except AddressError as error:
@@ -276,7 +281,13 @@ class Server:
             composition = self._compose()
             authenticator = self._authenticator or self._plugins.create_authenticator(self)
             self._require_judge(authenticator)
-            self._bound.rebind(composition.places, fresh)
+            try:
+                self._plugins.reload(self)
+                self._bound.rebind(composition.places, fresh)
+            except Exception:
+                self._settings = old
+                self._plugins.reload_again(self)
+                raise
         except Exception:
             self._settings = old
             raise
@@ -286,7 +297,6 @@ class Server:
             if getattr(fresh, field) != getattr(old, field):
                 self.log.warning("%s has changed, which takes effect after a restart", field)
         self._authenticator = authenticator
-        self._plugins.reload(self)
         runtime = self._runtime
         if runtime is not None:
             runtime.listen(composition.places, self._bound)
@@ -387,3 +397,10 @@ class Server:
     def _report(self, error: Exception, where: str) -> None:
         if self._runtime is not None:
             self._runtime.pipeline.report(error, where)
+
+
+def _has_device(name: str) -> bool:
+    try:
+        return bool(socket.if_nametoindex(name))
+    except OSError:
+        return False

@@ -35,12 +35,19 @@ def serve(invocation: Invocation) -> int:
         return status
     backend, options = loop_options(settings.loop)
     identity = parse_user(settings)
-    server = Server(
-        settings, plugins=invocation.plugins, reread=lambda: reread(invocation, server.log)
-    )
+    try:
+        server = Server(
+            settings, plugins=invocation.plugins, reread=lambda: reread(invocation, server.log)
+        )
+    except ConfigurationError as error:
+        raise configuration.locate(error) from None
     process.hold_standard_descriptors()
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
+    # Until the loop runs and has handlers of its own.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: server.stop())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     server.bind()
     try:
         if settings.daemonize:

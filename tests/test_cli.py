@@ -225,12 +225,12 @@ def test_a_subcommands_help_is_its_own() -> None:
         (["completion", "tcsh"], "argument shell: invalid choice"),
         (["-t", "4"], "-t: should be greater than or equal to 5"),
         (["-l", "127.0.0.1:70000"], "-l: not a port number: '70000'"),
-        (["-x", "ftp://a", "check"], "proxy: unknown proxy scheme 'ftp'"),
-        (["-x", "socks5://u:secret@[::1", "check"], "proxy: "),
+        (["-x", "ftp://a", "check"], "-x: unknown proxy scheme 'ftp'"),
+        (["-x", "socks5://u:secret@[::1", "check"], "-x: "),
         (["--plugin", "nix"], "there is no plugin 'nix' (installed: "),
         (["--plugin", "./nix.py"], "plugin "),
         (["-c", "nix.toml"], "nix.toml: No such file or directory"),
-        (["--auth-required"], "auth_required: "),
+        (["--auth-required"], "--auth-required: "),
     ],
     ids=label,
 )
@@ -437,3 +437,18 @@ def test_what_is_unknown_in_a_file_of_a_plugins_own_format_is_a_warning(tmp_path
     config.write_text('{"timeout": "soon"}')
     message = fails(2, "--plugin", str(plugin), "-c", str(config))
     assert "timeout" in message
+
+
+def test_an_error_found_late_still_names_where_the_value_came_from(tmp_path: Path) -> None:
+    config = tmp_path / "x.toml"
+    config.write_text('proxy = "nix://h:1"')
+    for command in ((), ("check",)):
+        assert "x.toml: proxy: unknown proxy scheme" in fails(2, "-c", str(config), *command)
+        assert fails(2, "-x", "nix://h:1", *command).startswith("-x: unknown")
+        assert "no network device" in fails(2, "-i", "nix0", *command)
+
+
+def test_settings_of_a_disabled_plugin_are_warned_of() -> None:
+    done = run("--no-plugin", "forward", "-f", "127.0.0.1:1", "check")
+    assert done.returncode == 0
+    assert "plugin 'forward' is disabled" in done.stderr

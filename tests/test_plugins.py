@@ -504,9 +504,12 @@ def test_a_health_check_that_fails_is_not_healthy(
 
 
 @pytest.mark.logs_error("reload failed")
-def test_a_failing_reload_is_logged(
+def test_a_failing_reload_names_the_plugin_and_going_back_goes_on_regardless(
     server: ServerContext, caplog: pytest.LogCaptureFixture
 ) -> None:
+    plugins = bare(Hooks(name="bad", reload=ValueError("oops")))
+    with pytest.raises(PluginError, match="'bad': reload failed: ValueError: oops"):
+        plugins.reload(server)
     with caplog.at_level(logging.ERROR, "neosocksd"):
-        bare(Hooks(name="bad", reload=ValueError("oops"))).reload(server)
+        plugins.reload_again(server)
     assert "plugin bad: reload failed: ValueError: oops" in caplog.text

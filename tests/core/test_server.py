@@ -347,6 +347,25 @@ def test_a_reload_that_cannot_be_used_changes_nothing(
     open_session(server, echo.address).close()
 
 
+def test_a_plugin_may_refuse_a_reload(serve: Serve) -> None:
+    seen: list[float] = []
+
+    class Fussy:
+        @hookimpl
+        def reload(self, server: ServerContext) -> None:
+            seen.append(server.settings.drain)
+            if server.settings.drain == 2:
+                raise ConfigurationError("drain: not two")
+
+    server = serve(FREE | {"drain": 1}, plugins=Plugins([PlainPlugin, Fussy()], defaults=False))
+    with pytest.raises(ConfigurationError, match="not two"):
+        server.reload(FREE | {"drain": 2})
+    assert server.server.settings.drain == 1
+    assert seen == [2, 1]
+    server.reload(FREE | {"drain": 3})
+    assert server.server.settings.drain == 3
+
+
 def test_a_reload_to_a_port_in_use_changes_nothing(serve: Serve, echo: EchoServer) -> None:
     server = serve(plugins=[PlainPlugin])
     with Peer() as peer, pytest.raises(ListenError):

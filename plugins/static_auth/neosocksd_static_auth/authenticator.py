@@ -7,6 +7,7 @@ process, so that no clear password stays in memory. Unknown users cost as much a
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Awaitable
 
 import anyio
@@ -21,6 +22,10 @@ REMEMBERED = 1024
 
 WAITING = 256
 """How many checks may run or wait; beyond that credentials are refused unseen."""
+
+
+GUESSES = 8
+"""How many different credentials one client address may have in check at once, so that its guessing locks nobody else out."""
 
 
 class _Table:
@@ -56,6 +61,8 @@ class StaticAuthenticator:
         self._turns = anyio.Semaphore(threads)
         self._threads = anyio.CapacityLimiter(threads)
         self._waiting = 0
+        self._guesses: dict[str, Counter[bytes]] = {}
+        """What is being checked for each client address, and how often it was sent."""
 
     def replace_users(self, users: Users) -> None:
         """Take a new table. What was found good before counts no more; what is being checked is checked again."""
@@ -67,12 +74,27 @@ class StaticAuthenticator:
         client: SocketAddress,
     ) -> bool | Awaitable[bool]:
         """True at once for a pair that was found good before, False at once where there is no password (SOCKS4)."""
-        if credentials.password is None or self._waiting >= WAITING:
+        if credentials.password is None:
             return False
         digest = self._digest(credentials.username, credentials.password)
         if self._table.recall(digest):
             return True
-        return self._check(credentials.username, credentials.password, digest)
+        guesses = self._guesses.get(client[0], ())
+        if self._waiting >= WAITING or (digest not in guesses and len(guesses) >= GUESSES):
+            return False
+        return self._judge(credentials.username, credentials.password, digest, client[0])
+
+    async def _judge(self, username: bytes, password: bytes, digest: bytes, host: str) -> bool:
+        guesses = self._guesses.setdefault(host, Counter())
+        guesses[digest] += 1
+        try:
+            return await self._check(username, password, digest)
+        finally:
+            guesses[digest] -= 1
+            if not guesses[digest]:
+                del guesses[digest]
+            if not guesses:
+                self._guesses.pop(host, None)
 
     async def _check(self, username: bytes, password: bytes, digest: bytes) -> bool:
         table = self._table

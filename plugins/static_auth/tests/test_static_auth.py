@@ -351,3 +351,23 @@ def test_importing_the_plugin_imports_nothing_else_of_it() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert printed.stdout.split() == ["neosocksd_static_auth"]
+
+
+async def test_one_clients_guesses_lock_nobody_else_out() -> None:
+    authenticator = alice_and_bob()
+    verdicts: list[bool] = []
+    async with anyio.create_task_group() as tasks:
+
+        async def guess(number: int) -> None:
+            pair = Credentials(b"alice", b"%d" % number)
+            verdict = authenticator.authenticate(pair, CLIENT)
+            verdicts.append(verdict if isinstance(verdict, bool) else await verdict)
+
+        for number in range(300):
+            tasks.start_soon(guess, number)
+        await anyio.lowlevel.checkpoint()
+        good = Credentials(b"alice", b"wonderland")
+        verdict = authenticator.authenticate(good, ("192.0.2.99", 1))
+        assert not isinstance(verdict, bool)
+        assert await verdict
+    assert verdicts == [False] * 300
