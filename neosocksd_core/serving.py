@@ -46,7 +46,7 @@ def serve(invocation: Invocation) -> int:
         signal.signal(number, signal.SIG_IGN)
     # Until the loop runs and has handlers of its own.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: server.stop())
+        signal.signal(number, lambda _number, _frame: server.stop())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     server.bind()
     try:
