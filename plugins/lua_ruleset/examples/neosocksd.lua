@@ -1,0 +1,477 @@
+---@meta
+-- Types of what a ruleset can use, for the Lua language server: keep this file in the workspace of your rulesets.
+-- It is never loaded by neosocksd.
+
+---What a callback returns: an address, then the chain to it, of which the last proxy is dialled first. nil rejects.
+---@alias Decision string|nil
+---@alias Matcher fun(...: any): boolean
+---@alias Action fun(addr: string, round?: integer): Decision, ...: string
+---@alias Rule {[1]: Matcher, [2]: Action, [3]: string?}|{[1]: (fun(...: any): Action?, string?), [2]: string?}
+---@alias Target {[1]: string, [integer]: string}|string
+
+-- neosocksd
+
+neosocksd = {}
+
+---The configuration in force.
+---@return table<string, string|number|boolean>
+function neosocksd.config() end
+
+---Looks a name up and blocks the whole server meanwhile; use await.resolve.
+---@param host string
+---@return string? address
+function neosocksd.resolve(host) end
+
+---@param address string
+---@return string host
+---@return string port
+function neosocksd.splithostport(address) end
+
+---@param text string
+---@return integer? ip
+function neosocksd.parse_ipv4(text) end
+
+---@param text string
+---@return integer? high
+---@return integer? low
+function neosocksd.parse_ipv6(text) end
+
+---Seconds between two calls of ruleset.tick; 0 stops it, negative means whenever the server is idle.
+---@param seconds number
+function neosocksd.setinterval(seconds) end
+
+---Starts finish(pcall(func, ...)) as a routine; finish must not yield.
+---@param finish fun(ok: boolean, ...: any)
+---@param func function
+---@param ... any
+---@return thread? co
+---@return any err
+function neosocksd.async(finish, func, ...) end
+
+---Runs code on another server and forgets about it.
+---@param code string
+---@param address string
+---@param ... string proxyN, …, proxy1
+function neosocksd.invoke(code, address, ...) end
+
+---Runs msgh[func](...) on another server and forgets about it. Of libruleset.
+---@param target Target
+---@param func string
+---@param ... any
+function neosocksd.sendmsg(target, func, ...) end
+
+---@return table<string, number|string|nil>
+function neosocksd.stats() end
+
+---Unix time of the event that is being served.
+---@return number seconds
+function neosocksd.now() end
+
+---A message handler for xpcall that logs a traceback.
+---@param message any
+---@return any message
+function neosocksd.traceback(message) end
+
+-- await: in routines only
+
+await = {}
+
+---As os.execute.
+---@param command string
+---@return boolean? ok
+---@return string what
+---@return integer status
+function await.execute(command) end
+
+---Connects the request of this handler. nil rejects it.
+---@param address string?
+---@param ... string proxyN, …, proxy1
+---@return boolean? ok
+---@return string? err
+function await.forward(address, ...) end
+
+function await.idle() end
+
+---@param code string
+---@param address string
+---@param ... string proxyN, …, proxy1
+---@return boolean ok
+---@return (fun(): boolean, ...: any)|string result
+function await.invoke(code, address, ...) end
+
+---@param host string
+---@return string? address
+function await.resolve(host) end
+
+---@param seconds number 0 to 1e9
+function await.sleep(seconds) end
+
+---Gives what the callback is called with. Of libruleset.
+---@param f fun(callback: fun(...: any), ...: any)
+---@param ... any
+---@return any ...
+function await.callback(f, ...) end
+
+---Gives what rpc[func](...) returns on another server. Of libruleset.
+---@param target Target
+---@param func string
+---@param ... any
+---@return boolean ok
+---@return any ...
+function await.rpcall(target, func, ...) end
+
+-- regex, time, zlib, marshal
+
+---@class regex
+---@field EXTENDED integer
+---@field ICASE integer
+---@field NEWLINE integer
+---@field NOSUB integer
+regex = {}
+
+---@param pattern string
+---@param flags? integer
+---@return regex
+function regex.compile(pattern, flags) end
+
+---@param self regex
+---@param s string
+---@param init? integer
+---@return integer? first
+---@return integer? last
+function regex.find(self, s, init) end
+
+---@param self regex
+---@param s string
+---@param init? integer
+---@return string? whole
+---@return string? ...
+function regex.match(self, s, init) end
+
+---@param self regex
+---@param s string
+---@return fun(): string?, ...: string?
+function regex.gmatch(self, s) end
+
+---\d \D \w \W \s \S as bracket expressions. Of libruleset.
+---@param s string
+---@return string
+function regex.compat(s) end
+
+time = {}
+
+---@return number seconds
+function time.monotonic() end
+
+---@return number seconds
+function time.process() end
+
+---@return number seconds
+function time.thread() end
+
+---@return number seconds
+function time.wall() end
+
+---@return number seconds
+function time.unix() end
+
+---@param f function
+---@param ... any
+---@return number seconds
+---@return any ...
+function time.measure(f, ...) end
+
+zlib = {}
+
+---@param s string
+---@return string
+function zlib.compress(s) end
+
+---@param s string
+---@return string
+function zlib.uncompress(s) end
+
+---@param s string
+---@return string
+function zlib.gzip(s) end
+
+---@param s string
+---@return string
+function zlib.gunzip(s) end
+
+---@param ... any
+---@return string
+function marshal(...) end
+
+---@param name string
+---@param chunk string|function
+---@return any
+function package.replace(name, chunk) end
+
+-- What require("libruleset") sets
+
+---@type table<string, string|number|boolean>
+config = {}
+
+function printf(format, ...) end
+function log(...) end
+function logf(format, ...) end
+function evlog(...) end
+function evlogf(format, ...) end
+
+---@param t? number
+---@return string
+function format_timestamp(t) end
+
+---@param s string
+---@param prefix string
+---@return boolean
+function string.startswith(s, prefix) end
+
+---@param s string
+---@param suffix string
+---@return boolean
+function string.endswith(s, suffix) end
+
+---@param t table?
+---@param ... any
+---@return any
+function table.get(t, ...) end
+
+---@class list
+list = {}
+
+---@param t? table
+---@return list
+function list:new(t) end
+
+---@param t any
+---@return boolean
+function list:check(t) end
+
+---@return list
+function list:append(...) end
+
+function list:insert(...) end
+function list:insertf(format, ...) end
+
+---@return any
+function list:remove(...) end
+
+---@return list
+function list:map(f) end
+
+---@return list
+function list:reverse() end
+
+---@return list
+function list:sort(...) end
+
+---@return any ...
+function list:unpack(...) end
+
+---@return string
+function list:concat(...) end
+
+function list:iter() end
+
+---@return table
+function list:totable() end
+
+---@class rlist
+---@field pos integer
+---@field len integer
+---@field cap integer
+rlist = {}
+
+---@param cap integer
+---@param t? table
+---@return rlist
+function rlist:new(cap, t) end
+
+---@param t any
+---@return boolean
+function rlist:check(t) end
+
+function rlist:push(value) end
+
+---@param i integer
+---@return any
+function rlist:get(i) end
+
+function rlist:iter() end
+
+---@param s string
+---@return integer net
+---@return integer prefix
+function parse_cidr(s) end
+
+---@param s string
+---@return integer high
+---@return integer low
+---@return integer prefix
+function parse_cidr6(s) end
+
+---@class future
+---@field get fun(self: future): boolean, ...: any
+
+---@param f function
+---@param ... any
+---@return future
+function async(f, ...) end
+
+---@param s string
+---@return any ...
+function unmarshal(s) end
+
+inet = {}
+
+---@param subnets string|string[]
+---@return Matcher
+function inet.subnet(subnets) end
+
+inet6 = {}
+
+---@param subnets string|string[]
+---@return Matcher
+function inet6.subnet(subnets) end
+
+match = {}
+
+---@return Matcher
+function match.any() end
+
+---@param addresses string|string[]
+---@return Matcher
+function match.exact(addresses) end
+
+---@param hosts string|string[]
+---@return Matcher
+function match.host(hosts) end
+
+---@param from integer|(integer|{[1]: integer, [2]: integer})[]
+---@param to? integer
+---@return Matcher
+function match.port(from, to) end
+
+---@param names string|string[]
+---@return Matcher
+function match.domain(names) end
+
+---@param names string|string[]
+---@return Matcher
+function match.domaintree(names) end
+
+---@param patterns string|string[]
+---@return Matcher
+function match.pattern(patterns) end
+
+---@param expressions string|regex|(string|regex)[]
+---@return Matcher
+function match.regex(expressions) end
+
+composite = {}
+
+---@param f Matcher
+---@return Matcher
+function composite.inverse(f) end
+
+---@param t Matcher[]
+---@return Matcher
+function composite.anyof(t) end
+
+---@param t Matcher[]
+---@return Matcher
+function composite.allof(t) end
+
+---@param t table
+---@param k any
+---@return Matcher
+function composite.maybe(t, k) end
+
+---@param t table
+---@param k any
+---@return fun(...: any): Action?, string?
+function composite.subchain(t, k) end
+
+rule = {}
+
+---@return Action
+function rule.direct() end
+
+---@return Action
+function rule.reject() end
+
+---@return Action
+function rule.default() end
+
+---@return Action
+function rule.resolve() end
+
+---@param destination string
+---@param ... string the proxy that is dialled first comes first
+---@return Action
+function rule.redirect(destination, ...) end
+
+---@param ... string the proxy that is dialled first comes first
+---@return Action
+function rule.proxy(...) end
+
+---@param t table
+---@param k any
+---@return Action
+function rule.maybe(t, k) end
+
+---@param pattern string
+---@param replacement string|table|function
+---@param ... string the proxy that is dialled first comes first
+---@return Action
+function rule.rewrite(pattern, replacement, ...) end
+
+---@param pattern string
+---@param replacement string|table|function
+---@return Action
+function rule.loopback(pattern, replacement) end
+
+lb = {}
+
+---@param t Action[]
+---@return Action
+function lb.roundrobin(t) end
+
+---@param t {[1]: number, [2]: Action}[]
+---@param cyclesize? number
+---@return Action
+function lb.iwrr(t, cyclesize) end
+
+---@type rlist
+recent_events = nil
+---@type rlist
+stat_requests = nil
+---@type integer
+num_requests = nil
+---@type integer
+num_authorized = nil
+---@type table<string, function>
+rpc = nil
+---@type table<string, function>
+msgh = nil
+
+-- What a ruleset sets
+
+---@type Rule[]?
+redirect_name = nil
+---@type Rule[]?
+redirect = nil
+---@type Rule[]?
+redirect6 = nil
+---@type Rule[]?
+route = nil
+---@type Rule[]?
+route6 = nil
+---@type {[1]: Action, [2]: string?}|Rule|Rule[]|Action|nil
+route_default = nil
+---@type table<string, string>?
+hosts = nil
+---@type table<string, string|true>?
+secrets = nil

@@ -1,0 +1,85 @@
+"""The control calls ``/ruleset/*``: run posted code, replace the ruleset or a module, collect garbage."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from neosocksd_core.endpoints import Endpoint, EndpointRequest, EndpointResponse
+from neosocksd_lua_ruleset.bridge import encode
+from neosocksd_lua_ruleset.engine import Engine, Measure, ScriptError
+from neosocksd_lua_ruleset.rpc import RPC_TYPE
+
+_NO_RULESET = b"no ruleset is loaded, start with --ruleset\n"
+
+Handler = Callable[[Engine, EndpointRequest], Awaitable[EndpointResponse]]
+
+
+def ruleset_endpoints(find_engine: Callable[[], Engine | None]) -> Sequence[Endpoint]:
+    """The endpoints of a server whose engine *find_engine* gives, None where no ruleset is in force."""
+
+    def endpoint(path: str, handler: Handler, summary: str) -> Endpoint:
+        async def handle(request: EndpointRequest) -> EndpointResponse:
+            engine = find_engine()
+            if engine is None:
+                return EndpointResponse(500, _NO_RULESET)
+            try:
+                return await handler(engine, request)
+            except ScriptError as error:
+                return EndpointResponse(500, error.message)
+
+        return Endpoint(path, frozenset({"POST"}), handle, summary)
+
+    return (
+        endpoint("/ruleset/invoke", _invoke, "run the posted Lua code"),
+        endpoint("/ruleset/rpcall", _rpcall, "run the posted Lua code and answer with its results"),
+        endpoint("/ruleset/update", _update, "replace the ruleset, or one of its modules"),
+        endpoint("/ruleset/gc", _collect, "collect the garbage of the Lua machine"),
+    )
+
+
+async def _invoke(engine: Engine, request: EndpointRequest) -> EndpointResponse:
+    engine.invoke(request.body)
+    return EndpointResponse()
+
+
+async def _rpcall(engine: Engine, request: EndpointRequest) -> EndpointResponse:
+    return EndpointResponse(200, await engine.calls.call(request.body), RPC_TYPE.decode())
+
+
+async def _update(engine: Engine, request: EndpointRequest) -> EndpointResponse:
+    started = time.perf_counter()
+    module = request.query.get("module")
+    name = request.query.get("chunkname") or (f"={module}" if module else "=(ruleset)")
+    if module:
+        engine.replace_module(request.body, encode(name), encode(module))
+    else:
+        engine.load(request.body, encode(name))
+    return EndpointResponse(200, _lines({"Time Cost": _duration(started)}).encode())
+
+
+async def _collect(engine: Engine, request: EndpointRequest) -> EndpointResponse:
+    started = time.perf_counter()
+    before = engine.measure()
+    engine.collect()
+    after = engine.measure()
+    difference = _lines({"Difference": f"{after.memory - before.memory} bytes"})
+    text = difference + describe(after) + _lines({"Time Cost": _duration(started)})
+    return EndpointResponse(200, text.encode())
+
+
+def describe(measure: Measure) -> str:
+    """What a machine holds, for a person."""
+    return _lines(
+        {
+            "Ruleset Allocated": f"{measure.memory} bytes",
+            "Ruleset Threads": f"{measure.routines} (peak={measure.peak})",
+            "Ruleset Events": f"{measure.operations}",
+        }
+    )
+
+
+def _lines(report: Mapping[str, str]) -> str:
+    return "".join(f"{name:<20}: {value}\n" for name, value in report.items())
+
+
+def _duration(started: float) -> str:
+    return f"{(time.perf_counter() - started) * 1e3:.3f} ms"

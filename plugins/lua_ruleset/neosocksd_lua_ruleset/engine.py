@@ -1,0 +1,229 @@
+"""One server's ruleset: the machine and everything on the Python side that belongs to it.
+
+It exists from the moment a script is first read. The server may come later: a configuration script runs before there is one.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neosocksd_core import ConfigurationError, ServerContext
+from neosocksd_core.log import escape
+from neosocksd_lua_ruleset import clocks, compression
+from neosocksd_lua_ruleset.api import Api, Attached
+from neosocksd_lua_ruleset.bridge import Native, Primitive, decode, weakly
+from neosocksd_lua_ruleset.callbacks import LuaRouter
+from neosocksd_lua_ruleset.calls import Calls, ScriptError
+from neosocksd_lua_ruleset.config import LuaRulesetSettings
+from neosocksd_lua_ruleset.matchsets import MatchSets
+from neosocksd_lua_ruleset.operations import Operations
+from neosocksd_lua_ruleset.regex import Regexes
+from neosocksd_lua_ruleset.rpc import RpcClient
+from neosocksd_lua_ruleset.scripts import chunk_name, read_script
+from neosocksd_lua_ruleset.ticker import Ticker
+from neosocksd_lua_ruleset.vm import Limits, LuaFailure, Vm
+
+__all__ = ["Engine", "Measure", "ScriptError"]
+
+CONFIG_SECONDS = 10.0
+"""How long a configuration script may compute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What a machine holds: bytes, routines now and at most, and what they wait for."""
+
+    memory: int
+    routines: int
+    peak: int
+    operations: int
+
+
+class Engine:
+    """The ruleset of one server."""
+
+    def __init__(self, settings: LuaRulesetSettings) -> None:
+        self._attached = Attached()
+        self._fixed = settings.lua, settings.sandbox
+        self.operations = Operations(weakly(self._wake), weakly(self._report))
+        self.ticker = Ticker(weakly(self._tick))
+        self.router = LuaRouter(self._attached, self.operations)
+        self.calls = Calls(weakly(self._call_limit), weakly(self._log_call))
+        api = Api(self._attached, self.operations, self.ticker.set_interval)
+        rpc = RpcClient(self._attached, self.operations)
+        natives: dict[str, Native] = {}
+        for owner in (MatchSets(), Regexes(), api, rpc, self.router, self.calls):
+            natives |= owner.natives()
+        natives |= clocks.natives()
+        natives |= compression.natives()
+        self._vm = Vm(
+            natives,
+            weakly(self._report),
+            lua=settings.lua,
+            limits=limits_of(settings),
+            sandbox=settings.sandbox,
+            traceback=settings.traceback,
+        )
+        self.router.connect(weakly(self._vm.enter))
+        self.calls.connect(weakly(self._vm.enter))
+
+    @property
+    def log(self) -> logging.Logger:
+        server = self._attached.present
+        return server.log if server is not None else logging.getLogger("neosocksd")
+
+    def attach(self, server: ServerContext, settings: LuaRulesetSettings) -> None:
+        """There is a server now, with these settings.
+
+        :raises ConfigurationError: if they ask for another machine than the one that a configuration script ran in.
+        """
+        if (settings.lua, settings.sandbox) != self._fixed:
+            raise ConfigurationError("lua, sandbox: not for a ruleset of a configuration script")
+        self._attached.attach(server)
+        self.configure(settings)
+
+    def configure(self, settings: LuaRulesetSettings) -> None:
+        """Take over new settings, as far as a running machine can."""
+        if (settings.lua, settings.sandbox) != self._fixed:
+            self.log.warning("lua and sandbox take effect after a restart")
+        self._vm.configure(limits_of(settings), traceback=settings.traceback)
+        self.router.forget()
+
+    # Scripts. What fails raises ScriptError, and has changed nothing.
+
+    def load_file(self, path: Path) -> None:
+        """Load the ruleset from its file.
+
+        :raises ConfigurationError: naming the file, if it cannot be read or its script fails.
+        """
+        text = read_script(path)
+        self._vm.enter("set_path", _search_path(path))
+        try:
+            self.load(text, chunk_name(path))
+        except ScriptError as error:
+            raise ConfigurationError(f"ruleset: {error}") from None
+
+    def load(self, text: bytes, name: bytes) -> None:
+        """Run a ruleset's chunk in the running machine; the table that it returns is the ruleset from now on."""
+        _check(self._vm.enter("load", text, name))
+
+    def replace_module(self, text: bytes, name: bytes, module: bytes) -> None:
+        """Put what a chunk returns in the place of a module."""
+        _check(self._vm.enter("replace", text, name, module))
+
+    def invoke(self, text: bytes) -> None:
+        """Run posted code."""
+        _check(self._vm.enter("invoke", text))
+
+    def read_config(self, path: Path) -> Mapping[str, Any]:
+        """Run a configuration script; returns its fields. The ruleset that it may install stays.
+
+        :raises ConfigurationError: naming the file, if that fails.
+        """
+        text = read_script(path)
+        self._vm.enter("set_path", _search_path(path))
+        ok, *rest = self._vm.enter("configure", text, chunk_name(path), CONFIG_SECONDS)
+        if not ok:
+            raise ConfigurationError(f"{path}: {decode(_bytes(rest[0]))}")
+        values: dict[str, Any] = {}
+        for key, value in zip(map(_bytes, rest[::2]), rest[1::2], strict=True):
+            try:
+                section, _, name = key.decode().rpartition(".")
+                setting = value.decode() if isinstance(value, bytes) else value
+            except UnicodeDecodeError:
+                raise ConfigurationError(f"{path}: {escape(key)}: not UTF-8") from None
+            holder = values.setdefault(section, {}) if section else values
+            holder[name] = setting
+        return values
+
+    @property
+    def has_ruleset(self) -> bool:
+        """Whether a script has installed one."""
+        return bool(self._vm.enter("has_ruleset")[0])
+
+    # Callbacks that answer with a text.
+
+    def stats(self, interval: float, query: str) -> str | None:
+        """What ``ruleset.stats`` says."""
+        return self._text(self._vm.enter("stats", interval, query.encode()))
+
+    def metrics(self) -> str | None:
+        """What ``ruleset.metrics`` says."""
+        return self._text(self._vm.enter("metrics"))
+
+    def health(self) -> str | None:
+        """None while ``ruleset.healthy`` finds nothing wrong, else what it says, or how it failed."""
+        _, text = (*self._vm.enter("healthy"), None)[:2]
+        return decode(_bytes(text)) if text else None
+
+    # Memory.
+
+    def collect(self) -> None:
+        """Collect the garbage of the machine."""
+        self._vm.enter("collect")
+
+    def measure(self) -> Measure:
+        routines, peak = self._vm.enter("measure")
+        assert isinstance(routines, int)
+        assert isinstance(peak, int)
+        return Measure(self._vm.memory, routines, peak, len(self.operations))
+
+    async def run(self) -> None:
+        """The service: what routines wait for, and the timer. At its end every routine is abandoned."""
+        try:
+            await self.operations.run(self.ticker.run)
+        finally:
+            self._vm.enter("abandon")
+
+    def _text(self, answer: tuple[Primitive, ...]) -> str | None:
+        ok, text = (*answer, None)[:2]
+        if not ok:
+            raise ScriptError(_bytes(text))
+        return None if text is None else decode(_bytes(text))
+
+    def _wake(self, identity: int, *results: Primitive) -> None:
+        try:
+            self._vm.enter("wake", identity, *results)
+        except LuaFailure as error:
+            self._report(error, "wake")
+
+    def _tick(self) -> None:
+        try:
+            self._vm.enter("tick", time.time())
+        except LuaFailure as error:
+            self._report(error, "tick")
+
+    def _report(self, error: Exception, where: str) -> None:
+        self.log.error("ruleset: %s: %r", where, error)
+
+    def _call_limit(self) -> float:
+        return self._attached.server.settings.timeout
+
+    def _log_call(self, message: bytes) -> None:
+        self.log.warning("rpcall: %s", escape(message, 1024))
+
+
+def limits_of(settings: LuaRulesetSettings) -> Limits:
+    """What the settings let a script use."""
+    return Limits(
+        settings.time_limit, settings.load_time_limit, settings.memlimit, settings.hard_memlimit
+    )
+
+
+def _check(answer: tuple[Primitive, ...]) -> None:
+    ok, message = (*answer, None)[:2]
+    if not ok:
+        raise ScriptError(_bytes(message))
+
+
+def _bytes(value: Primitive) -> bytes:
+    return value if isinstance(value, bytes) else b""
+
+
+def _search_path(path: Path) -> bytes:
+    folder = os.fsencode(path.parent)
+    return b"?.lua" if folder == b"." else folder + b"/?.lua;?.lua"

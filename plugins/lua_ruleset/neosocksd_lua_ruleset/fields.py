@@ -1,0 +1,72 @@
+"""The configuration as Lua sees it: one flat table of the fields that the original knows, and a chunk that returns it."""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from neosocksd_core import Option, Section, Settings
+from neosocksd_lua_ruleset.bridge import Primitive, encode
+
+
+def config_fields(settings: Settings) -> dict[bytes, Primitive]:
+    """The core's fields, and those of plugins that have a flat name, by their names. Lists of addresses become one text."""
+    found: dict[bytes, Primitive] = {}
+    for name, value in _flat(settings):
+        primitive = _primitive(value)
+        if primitive is not None:
+            found[name.encode()] = primitive
+    return found
+
+
+def dump_config(settings: Settings) -> bytes:
+    """A Lua chunk that returns these fields."""
+    lines = [
+        b"    %s = %s,\n" % (name, _literal(value))
+        for name, value in sorted(config_fields(settings).items())
+        if name not in (b"ruleset", b"dump_config")
+    ]
+    return b"return {\n" + b"".join(lines) + b"}\n"
+
+
+def _flat(settings: Settings) -> Iterator[tuple[str, Any]]:
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if not isinstance(value, Section):
+            yield name, value
+            continue
+        for inner, info in type(value).model_fields.items():
+            for option in info.metadata:
+                if isinstance(option, Option) and option.flat is not None:
+                    yield option.flat, getattr(value, inner)
+
+
+def _primitive(value: object) -> Primitive:
+    match value:
+        case bool() | int() | float() | bytes():
+            return value
+        case str():
+            return encode(value) if value else None
+        case tuple():
+            return encode(",".join(map(str, value))) if value else None  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        case _:
+            return None
+
+
+def _literal(value: Primitive) -> bytes:
+    match value:
+        case bool():
+            return b"true" if value else b"false"
+        case bytes():
+            return b'"%s"' % b"".join(_ESCAPES.get(byte, bytes((byte,))) for byte in value)
+        case _:
+            return repr(value).encode()
+
+
+_ESCAPES = {byte: b"\\%03d" % byte for byte in [*range(32), 127]} | {0x22: b'\\"', 0x5C: b"\\\\"}
+
+
+def print_config(settings: Settings) -> None:
+    """Print the chunk."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(dump_config(settings))
+    sys.stdout.buffer.flush()

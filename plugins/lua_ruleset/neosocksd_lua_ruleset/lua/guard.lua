@@ -1,0 +1,118 @@
+-- The time limit: a count hook on every coroutine that is made, and the functions that must not swallow its error.
+--
+-- A hook belongs to one coroutine, so `coroutine.create` and `wrap` set it; the error that it raises would be caught by a
+-- script's own `pcall` in a loop, so everything that catches errors raises it again until the script has been left.
+
+local bridge = ...
+
+local error, getinfo, sethook, setmetatable, status, sub, type =
+    error, debug.getinfo, debug.sethook, setmetatable, coroutine.status, string.sub, type
+local close, create, resume, running, wrap =
+    coroutine.close, coroutine.create, coroutine.resume, coroutine.running, coroutine.wrap
+local pcall, xpcall = pcall, xpcall
+local monotonic = bridge.monotonic
+
+local INSTRUCTIONS = 10000 -- between two looks at the clock
+
+local interrupted -- the error that ends the script that runs now
+local allowed     -- its time in seconds
+local started     -- when it was first looked at
+
+local guard = {}
+
+-- Where the script stands: the line of the innermost function that is not ours.
+local function place()
+    for level = 3, 20 do
+        local info = getinfo(level, "Sl")
+        if not info then break end
+        if info.currentline > 0 and sub(info.short_src, 1, 10) ~= "neosocksd/" then
+            return info.short_src .. ":" .. info.currentline .. ": "
+        end
+    end
+    return ""
+end
+
+local function hook()
+    if not allowed then return end
+    local now = monotonic()
+    if not started then
+        started = now
+    elseif now - started > allowed then
+        interrupted = place() .. "time limit of " .. allowed .. " seconds exceeded"
+        error(interrupted, 0)
+    end
+end
+
+-- Begins a run of scripts; *seconds* is nil or 0 where they may take any time.
+function guard.enter(seconds)
+    interrupted, started, guard.now = nil, nil, nil
+    allowed = seconds and seconds > 0 and seconds or nil
+end
+
+-- Ends the running script with an error that it cannot catch.
+function guard.interrupt(message)
+    interrupted = message
+    error(message, 0)
+end
+
+guard.hook = function(co) sethook(co, hook, "", INSTRUCTIONS) end
+guard.pcall, guard.resume, guard.create, guard.close = pcall, resume, create, close
+
+local function pass(ok, ...)
+    if not ok and interrupted then error(interrupted, 0) end
+    return ok, ...
+end
+
+-- Goes on only if the running script has not been ended.
+function guard.check()
+    if interrupted then error(interrupted, 0) end
+end
+
+function _G.pcall(...) return pass(pcall(...)) end
+
+function _G.xpcall(f, handler, ...)
+    if type(handler) ~= "function" then return pass(xpcall(f, handler, ...)) end
+    return pass(xpcall(f, function(message)
+        -- No hook runs in the handler of an error that the hook raised.
+        if interrupted then return message end
+        return handler(message)
+    end, ...))
+end
+
+function coroutine.resume(...) return pass(resume(...)) end
+
+-- Which routine a coroutine works for: the one in which it was made.
+local owners = setmetatable({}, { __mode = "k" })
+guard.owners = owners
+
+function coroutine.create(f)
+    if type(f) ~= "function" then
+        bridge.check.bad(1, "create", "function expected")
+    end
+    local co = create(f)
+    sethook(co, hook, "", INSTRUCTIONS)
+    owners[co] = owners[running()]
+    return co
+end
+
+function coroutine.wrap(f)
+    if type(f) ~= "function" then bridge.check.bad(1, "wrap", "function expected") end
+    local owner = owners[running()]
+    return wrap(function(...)
+        sethook(hook, "", INSTRUCTIONS)
+        owners[running()] = owner
+        return f(...)
+    end)
+end
+
+if close then
+    guard.on_close = function() end
+    function coroutine.close(co)
+        if type(co) == "thread" and status(co) == "suspended" then guard.on_close(co) end
+        return pass(close(co))
+    end
+end
+
+sethook(hook, "", INSTRUCTIONS)
+
+return guard

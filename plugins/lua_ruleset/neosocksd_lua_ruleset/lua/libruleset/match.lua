@@ -1,0 +1,221 @@
+-- Matchers over "host:port", and their combinations. Names are compared without regard to case.
+
+local bridge = ...
+local address = bridge.load("libruleset/address")
+local matchsets = bridge.load("matchsets")
+
+local error, find, gmatch, gsub, lower, match, pcall, sub, tonumber, type =
+    error, string.find, string.gmatch, string.gsub, string.lower, string.match, pcall, string.sub, tonumber, type
+local entries, split = address.entries, address.split
+
+local matchers = {}
+
+-- Matches everything.
+function matchers.any()
+    return function() return true end
+end
+
+-- The whole text, "host:port".
+function matchers.exact(spec)
+    local list, text = entries(spec, "exact")
+    local known = {}
+    if list then
+        for i = 1, #list do known[lower(list[i])] = true end
+    else
+        for line in gmatch(text, "[^\n]+") do known[lower(match(line, "^%s*(.-)%s*$"))] = true end
+    end
+    return function(text)
+        return known[lower(text)] == true
+    end
+end
+
+-- A set of names outside of Lua; `below` as the native one has it.
+local function big_names(text, below)
+    local ok, has = pcall(matchsets.names, text, below)
+    if not ok then error(has, 3) end
+    return function(text)
+        local _, _, name = split(text)
+        return name ~= nil and has(name)
+    end
+end
+
+-- This very host, a name or an address.
+function matchers.host(spec)
+    local list, text = entries(spec, "host")
+    if not list then
+        text = gsub(gsub("\n" .. text, "\n%s*%.[^\n]*", ""), "\n%s*%[([^%]\n]*)%]", "\n%1")
+        local matcher = big_names(text, false)
+        return matcher
+    end
+    local known = {}
+    for i = 1, #list do
+        local name = lower(list[i])
+        known[match(name, "^%[(.*)%]$") or name] = true
+    end
+    return function(text)
+        local _, _, name = split(text)
+        return name ~= nil and known[name] == true
+    end
+end
+
+-- By a table of names, each standing for all below it: the name itself, then what follows its first dot, …
+local function lies_below(tops, name)
+    local at = 0
+    repeat
+        if tops[sub(name, at + 1)] then return true end
+        at = find(name, ".", at + 1, true)
+    until not at
+    return false
+end
+
+local function domains(name, is_tree)
+    return function(spec)
+        local list, text = entries(spec, name)
+        if not list then
+            local matcher = big_names(text, is_tree)
+            return matcher
+        end
+        local alone, tops, has_alone = {}, {}, false
+        for i = 1, #list do
+            local entry = lower(list[i])
+            if sub(entry, 1, 1) == "." then
+                tops[sub(entry, 2)] = true
+            elseif is_tree then
+                tops[entry] = true
+            else
+                alone[entry], has_alone = true, true
+            end
+        end
+        return function(text)
+            local _, _, host = split(text)
+            if not host then return false end
+            return has_alone and alone[host] == true or lies_below(tops, host)
+        end
+    end
+end
+
+-- ".a.b" is a.b and every name below it; "a.b" is that name alone.
+matchers.domain = domains("domain", false)
+
+-- "a.b" and ".a.b" are both a.b and every name below it.
+matchers.domaintree = domains("domaintree", true)
+
+local function port_of(value)
+    local port = tonumber(value)
+    if not port or port < 0 or port > 65535 then
+        error("bad argument to 'port' (a port from 0 to 65535 expected)", 3)
+    end
+    return port
+end
+
+-- One port, a range, or a list of both: port(80), port(8000, 8999), port({ 80, 443, { 8000, 8999 } }).
+function matchers.port(from, to)
+    local ports, ranges = {}, {}
+    if type(from) == "table" then
+        for i = 1, #from do
+            local entry = from[i]
+            if type(entry) == "table" then
+                ranges[#ranges + 1] = { port_of(entry[1]), port_of(entry[2]) }
+            else
+                ports[port_of(entry)] = true
+            end
+        end
+    elseif to ~= nil then
+        ranges[1] = { port_of(from), port_of(to) }
+    else
+        ports[port_of(from)] = true
+    end
+    return function(text)
+        local _, digits = split(text)
+        local port = digits and tonumber(digits)
+        if not port then return false end
+        if ports[port] then return true end
+        for i = 1, #ranges do
+            if ranges[i][1] <= port and port <= ranges[i][2] then return true end
+        end
+        return false
+    end
+end
+
+-- A Lua pattern for the lower-case text: its letters are lower case too, its classes stay as they are.
+local function folded(pattern)
+    return (gsub(pattern, "%%?.", function(piece)
+        return #piece == 1 and lower(piece) or nil
+    end))
+end
+
+local function any_of(list, test)
+    if #list == 1 then
+        local only = list[1]
+        return function(text) return test(only, lower(text)) end
+    end
+    return function(text)
+        text = lower(text)
+        for i = 1, #list do
+            if test(list[i], text) then return true end
+        end
+        return false
+    end
+end
+
+-- A Lua pattern, or one of several, that is found in the text.
+function matchers.pattern(spec)
+    local list = type(spec) == "string" and { spec } or entries(spec, "pattern")
+    local patterns = {}
+    for i = 1, #list do
+        local pattern = folded(list[i])
+        local ok, message = pcall(find, "", pattern)
+        if not ok then error(message, 2) end
+        patterns[i] = pattern
+    end
+    return any_of(patterns, function(pattern, text) return find(text, pattern) ~= nil end)
+end
+
+-- An extended regular expression, or one of several, that is found in the text; compiled ones are taken as they are.
+function matchers.regex(spec)
+    local list = type(spec) == "table" and #spec > 0 and spec or { spec }
+    local expressions, flags = {}, regex.EXTENDED | regex.ICASE | regex.NEWLINE
+    for i = 1, #list do
+        local expression = list[i]
+        if type(expression) == "string" then
+            local ok, compiled = pcall(regex.compile, expression, flags)
+            if not ok then error(compiled, 2) end
+            expression = compiled
+        end
+        expressions[i] = expression
+    end
+    return any_of(expressions, function(expression, text) return expression:find(text) ~= nil end)
+end
+
+local BRACKETS = {
+    d = "[0-9]", D = "[^0-9]", w = "[[:alnum:]_]", W = "[^[:alnum:]_]", s = "[[:space:]]", S = "[^[:space:]]",
+}
+local INSIDE = { d = "0-9", w = "[:alnum:]_", s = "[:space:]" }
+
+-- \d \D \w \W \s \S as bracket expressions. Inside brackets the first, third and fifth work.
+function matchers.compat(s)
+    local out, at, inside = {}, 1, false
+    while at <= #s do
+        local char = sub(s, at, at)
+        local escape = char == "\\" and sub(s, at + 1, at + 1)
+        local class = inside and match(s, "^%[[:.=].-[:.=]%]", at)
+        if escape then
+            out[#out + 1] = (inside and INSIDE or BRACKETS)[escape] or inside and "\\" or "\\" .. escape
+            at = at + ((not inside or INSIDE[escape]) and 2 or 1)
+        elseif class then
+            out[#out + 1] = class
+            at = at + #class
+        elseif not inside and char == "[" then
+            local opening = match(s, "^%[%^?%]?", at)
+            out[#out + 1], inside = opening, true
+            at = at + #opening
+        else
+            if char == "]" then inside = false end
+            out[#out + 1] = char
+            at = at + 1
+        end
+    end
+    return table.concat(out)
+end
+
+return matchers

@@ -1,0 +1,86 @@
+-- The entries that load scripts: the ruleset, its modules, the configuration.
+
+local bridge = ...
+local runs, routines, packages = bridge.load("runs"), bridge.load("routines"), bridge.load("packages")
+
+local error, next, tostring, type, unpack = error, next, tostring, type, table.unpack
+local describe = routines.describe
+local enter, leave, loading = bridge.load("guard").enter, runs.leave, runs.loading
+local G, package = _G, package
+
+local entry = {}
+
+local function install(chunk, ...)
+    local value = chunk(...)
+    if type(value) ~= "table" then
+        error("the ruleset returned a " .. type(value) .. ", expected a table", 0)
+    end
+    G.ruleset = value
+end
+
+-- Runs a ruleset's chunk; it takes the place of the one in force if it returns a table.
+entry.load = loading(function(text, name)
+    local chunk, message = packages.compile(text, name)
+    if not chunk then return false, message end
+    local ok, failure = packages.attempt(install, chunk, "ruleset")
+    if not ok then return false, describe(failure) end
+    return true
+end)
+
+entry.replace = loading(function(text, name, module)
+    local chunk, message = packages.compile(text, name)
+    if not chunk then return false, message end
+    local ok, failure = packages.attempt(packages.replace, module, chunk)
+    if not ok then return false, describe(failure) end
+    return true
+end)
+
+local KINDS = { string = true, number = true, boolean = true }
+
+local function add(found, name, value)
+    if not KINDS[type(value)] then
+        error(name .. ": a " .. type(value) .. " cannot be a setting", 0)
+    end
+    found[#found + 1], found[#found + 2] = name, value
+end
+
+-- Runs a configuration's chunk; gives its fields, each with its name before it.
+local function configure(chunk)
+    local fields = chunk("config")
+    if type(fields) ~= "table" then
+        error("the configuration returned a " .. type(fields) .. ", expected a table", 0)
+    end
+    if fields.ruleset ~= nil then
+        if type(fields.ruleset) ~= "table" then
+            error("ruleset: expected a table, got a " .. type(fields.ruleset), 0)
+        end
+        G.ruleset = fields.ruleset
+    end
+    local found = {}
+    for name, value in next, fields do
+        if type(name) ~= "string" then
+            error("a configuration field is named by a " .. type(name), 0)
+        end
+        if type(value) == "table" and name ~= "ruleset" then
+            for key, inner in next, value do add(found, name .. "." .. tostring(key), inner) end
+        elseif name ~= "ruleset" then
+            add(found, name, value)
+        end
+    end
+    return found
+end
+
+function entry.configure(text, name, seconds)
+    enter(seconds)
+    local chunk, message = packages.compile(text, name)
+    if not chunk then return false, message end
+    local ok, found = packages.attempt(configure, chunk)
+    if not ok then return false, describe(found) end
+    return true, unpack(found)
+end
+
+entry.has_ruleset = function() return G.ruleset ~= nil end
+
+function entry.set_path(path) package.path = path end
+
+return entry

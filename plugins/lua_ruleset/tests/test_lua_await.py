@@ -1,0 +1,383 @@
+"""await.* and routines: what is waited for, how coroutines behave around it, and that nothing is left of what was abandoned."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from neosocksd_core.testing.peers import BlackHole, EchoServer
+from neosocksd_lua_ruleset.testing import Rule, Ruled
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+HANDLER = "local r = {{}} function r.resolve(addr) {0} end return r"
+
+
+def measure(server: Ruled) -> dict[str, str]:
+    """What /ruleset/gc reports."""
+    text = server.post("/ruleset/gc").body.decode()
+    return {
+        line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in text.splitlines()
+    }
+
+
+def assert_nothing_waits(server: Ruled) -> None:
+    found = measure(server)
+    assert found["Ruleset Threads"].startswith("0 "), found
+    assert found["Ruleset Events"] == "0", found
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline, pause = time.monotonic() + 10, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        pause.wait(0.002)
+
+
+# sleep, idle
+
+
+@pytest.mark.parametrize("seconds", ["0", "0.01", "'0.01'"])
+def test_sleep_pauses_for_at_least_the_interval(rule: Rule, seconds: str) -> None:
+    server = rule()
+    code = f"local t = time.monotonic() await.sleep({seconds}) return time.monotonic() - t >= {seconds.strip(chr(39))}"
+    assert server.call(code) == "true"
+    assert_nothing_waits(server)
+
+
+def test_sleep_gives_nothing(rule: Rule) -> None:
+    assert rule().call("return select('#', await.sleep(0)), select('#', await.idle())") == "0,0"
+
+
+def test_thousands_of_routines_sleep_at_once(rule: Rule) -> None:
+    server = rule()
+    code = """
+        local left = 3000
+        for i = 1, left do
+            neosocksd.async(function() left = left - 1 end, await.sleep, 0.01 + i % 7 / 1000)
+        end
+        while left > 0 do await.sleep(0.005) end
+        return left"""
+    assert server.call(code) == "0"
+    assert_nothing_waits(server)
+
+
+# resolve
+
+
+def test_resolve_takes_a_bare_host_and_gives_a_bare_address(rule: Rule) -> None:
+    server = rule(resolve_pf=2)
+    assert server.call('return await.resolve("localhost")') == '"127.0.0.1"'
+    assert_nothing_waits(server)
+
+
+@pytest.mark.parametrize("literal", ["192.0.2.1", "::1"])
+def test_resolve_of_an_address_gives_it(rule: Rule, literal: str) -> None:
+    assert rule().call(f'return await.resolve("{literal}")') == f'"{literal}"'
+
+
+@pytest.mark.parametrize(
+    "name", ["no such host", "x.invalid", "", "\\255", "[::1]", "localhost:80"]
+)
+def test_resolve_gives_nil_on_failure(rule: Rule, name: str) -> None:
+    assert rule().call(f'return (await.resolve("{name}"))') == "nil"
+
+
+# execute
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("true", 'true,"exit",0'),
+        ("exit 3", 'nil,"exit",3'),
+        ("kill -9 $$", 'nil,"signal",9'),
+        ("no-such-command 2>/dev/null", 'nil,"exit",127'),
+        ("a\\0b", 'nil,"exit",127'),
+    ],
+)
+def test_execute_gives_what_os_execute_does(rule: Rule, command: str, expected: str) -> None:
+    server = rule()
+    assert server.call(f'return await.execute("{command}")') == expected
+    assert_nothing_waits(server)
+
+
+def test_execute_does_not_hold_up_the_others(rule: Rule, tmp_path: Path) -> None:
+    server = rule()
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    server.run(
+        f'neosocksd.async(function(...) _G.done = select("#", ...) end, await.execute, "read x < {fifo}")'
+    )
+    assert server.call("await.idle() return done") == "nil"
+    fifo.write_bytes(b"\n")
+    assert server.call("while not done do await.sleep(0.001) end return done") == "4"
+
+
+def test_the_child_of_an_abandoned_routine_is_killed_with_all_that_it_started(
+    rule: Rule, tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+    server = rule(
+        HANDLER.format(
+            f'await.execute("sleep 1000 & echo $! > {pid}.new; mv {pid}.new {pid}; wait")'
+        )
+    )
+    client = server.connect("x.test", 1)
+    eventually(pid.exists)
+    child = int(pid.read_text())
+    client.reset()
+
+    def is_gone() -> bool:
+        try:
+            return Path(f"/proc/{child}/stat").read_text().split()[2] == "Z"
+        except OSError:
+            return True
+
+    eventually(is_gone)
+    eventually(lambda: measure(server)["Ruleset Events"] == "0")
+    assert_nothing_waits(server)
+
+
+# abandoned routines
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "await.sleep(1000)",
+        "coroutine.yield()",
+        "await.invoke('', '127.0.0.1:%d')",
+        "await.forward('127.0.0.1:%d', 'socks5://127.0.0.1:%d')",
+    ],
+)
+def test_a_client_that_leaves_ends_its_routine(rule: Rule, wait: str) -> None:
+    with BlackHole() as hole:
+        wait = wait.replace("%d", str(hole.address[1]))
+        server = rule(HANDLER.format(f"_G.begun = true {wait} _G.went_on = true"))
+        client = server.connect("x.test", 1)
+        server.call("while not begun do await.idle() end")
+        assert measure(server)["Ruleset Threads"].startswith("1 ")
+        client.reset()
+        server.running.wait_idle()
+        eventually(lambda: measure(server)["Ruleset Events"] == "0")
+        assert_nothing_waits(server)
+        assert server.call("return went_on") == "nil"
+
+
+def test_the_time_limit_of_a_session_ends_its_routine(rule: Rule) -> None:
+    server = rule(HANDLER.format("await.sleep(1000)"))
+    server.running.shorten_timeout(0.05)
+    client = server.connect("x.test", 1)
+    assert client.receive(2)[1] == 6
+    client.close()
+    assert_nothing_waits(server)
+    assert server.running.statistics().num_reject_timeout == 1
+
+
+def test_to_be_closed_variables_of_an_abandoned_routine_are_closed(rule: Rule) -> None:
+    server = rule(
+        HANDLER.format("""
+        local guard <close> = setmetatable({}, { __close = function() _G.closed = true end })
+        _G.begun = true
+        await.sleep(1000)""")
+    )
+    client = server.connect("x.test", 1)
+    server.call("while not begun do await.idle() end")
+    client.reset()
+    assert server.call("while not closed do await.sleep(0.001) end return closed") == "true"
+
+
+@pytest.mark.logs_error("error while a routine was closed")
+def test_a_close_that_raises_is_logged(rule: Rule) -> None:
+    server = rule(
+        HANDLER.format("""
+        local guard <close> = setmetatable({}, { __close = function() error("boom") end })
+        _G.begun = true
+        await.sleep(1000)""")
+    )
+    client = server.connect("x.test", 1)
+    server.call("while not begun do await.idle() end")
+    client.reset()
+    server.running.wait_idle()
+    assert_nothing_waits(server)
+
+
+def test_a_stop_ends_every_routine(rule: Rule, tmp_path: Path) -> None:
+    marker = tmp_path / "closed"
+    server = rule(f"""
+        neosocksd.async(print, function()
+            local guard <close> = setmetatable({{}}, {{ __close = function() io.open("{marker}", "w"):close() end }})
+            await.sleep(1000)
+        end)
+        neosocksd.async(print, await.execute, "sleep 1000")
+        return {{}}""")
+    server.call("await.sleep(0.01)")
+    server.running.stop()
+    assert marker.exists()
+
+
+def test_a_coroutine_that_a_script_closes_stops_waiting(rule: Rule) -> None:
+    server = rule()
+    code = """
+        local co = neosocksd.async(print, await.sleep, 1000)
+        assert(coroutine.close(co))
+        return coroutine.status(co)"""
+    assert server.call(code) == '"dead"'
+    assert measure(server)["Ruleset Events"] == "0"
+
+
+# coroutines around awaits
+
+
+def test_coroutines_of_a_script_behave_as_in_plain_lua(rule: Rule) -> None:
+    server = rule()
+    code = """
+        local function numbers() for i = 1, 3 do coroutine.yield(i, i * i) end return "end" end
+        local seen = {}
+        for i, square in coroutine.wrap(numbers) do
+            if i == "end" then break end
+            await.idle()
+            seen[#seen + 1] = square
+        end
+        local co = coroutine.create(numbers)
+        local a, b, c = coroutine.resume(co)
+        return seen[1], seen[2], seen[3], a, b, c, coroutine.status(co)"""
+    assert server.call(code) == '1,4,9,true,1,1,"suspended"'
+
+
+def test_a_script_can_resume_a_routine_itself(rule: Rule) -> None:
+    server = rule()
+    code = """
+        local me, got = coroutine.running()
+        neosocksd.async(print, function()
+            await.idle()
+            coroutine.resume(me, "value")
+        end)
+        got = coroutine.yield()
+        return got"""
+    assert server.call(code) == '"value"'
+
+
+def test_a_routine_that_waits_goes_on_waiting_when_somebody_resumes_it(rule: Rule) -> None:
+    server = rule()
+    code = """
+        local finished
+        local co = neosocksd.async(function() finished = true end, await.sleep, 0.02)
+        for i = 1, 3 do assert(coroutine.resume(co, "not yet")) end
+        local early = finished
+        while not finished do await.idle() end
+        return early, finished"""
+    assert server.call(code) == "nil,true"
+
+
+def test_a_finished_routine_can_be_resumed_without_harm(rule: Rule, echo: EchoServer) -> None:
+    server = rule("local r = {} function r.route(a) return a end return r")
+    code = "local co = neosocksd.async(print, function() end) return coroutine.resume(co, 1)"
+    assert server.call(code) == "true"
+    assert server.reply("127.0.0.1", echo.port) == 0
+
+
+def test_an_await_in_a_coroutine_of_a_routine_wakes_that_coroutine(rule: Rule) -> None:
+    server = rule()
+    code = """
+        local done
+        local co = coroutine.create(function() await.sleep(0.001) done = true end)
+        assert(coroutine.resume(co))
+        local early = done
+        while not done do await.idle() end
+        return early, done, coroutine.status(co)"""
+    assert server.call(code) == 'nil,true,"dead"'
+
+
+@pytest.mark.logs_error("error in a coroutine: (rpc):3: boom")
+def test_an_error_after_an_await_in_such_a_coroutine_is_logged(rule: Rule) -> None:
+    server = rule()
+    server.call(
+        """local done
+        local co = coroutine.create(function()
+            await.idle() done = true error("boom") end)
+        coroutine.resume(co)
+        while not done do await.idle() end""".replace("\n            await", " await", 1).replace(
+            "done = true error", "done = true\nerror"
+        )
+    )
+
+
+def test_pcall_xpcall_and_error_work_across_an_await(rule: Rule) -> None:
+    server = rule()
+    code = """
+        local a = table.pack(pcall(function() await.idle() error("one", 0) end))
+        local b = table.pack(xpcall(function() await.idle() error("two", 0) end, function(m) return m .. "!" end))
+        local c = table.pack(pcall(function() await.idle() return 1, nil, 3 end))
+        local d = table.pack(pcall(function() await.idle() error({ 42 }) end))
+        return a[1], a[2], b[1], b[2], c.n, c[4], d[1], d[2][1]"""
+    assert server.call(code) == 'false,"one",false,"two!",4,3,false,42'
+
+
+def test_an_await_works_in_metamethods_and_iterators(rule: Rule) -> None:
+    server = rule()
+    code = """
+        local t = setmetatable({}, {
+            __index = function(_, key) await.idle() return key .. "!" end,
+            __add = function(_, n) await.idle() return n + 1 end,
+        })
+        local sum = 0
+        for i in function(_, i) await.idle() i = (i or 0) + 1 if i < 4 then return i end end do sum = sum + i end
+        return t.x, t + 1, sum"""
+    assert server.call(code) == '"x!",2,6'
+
+
+def test_to_be_closed_variables_close_across_an_await(rule: Rule) -> None:
+    server = rule()
+    code = """
+        local order = {}
+        local function closing(name)
+            return setmetatable({}, { __close = function() await.idle() order[#order + 1] = name end })
+        end
+        pcall(function()
+            local a <close>, b = closing("a"), 1
+            local c <close> = closing("c")
+            await.idle()
+            error("x")
+        end)
+        return order[1], order[2]"""
+    assert server.call(code) == '"c","a"'
+
+
+def test_a_script_that_changes_the_globals_does_not_break_the_machinery(
+    rule: Rule, echo: EchoServer
+) -> None:
+    server = rule(HANDLER.format(f'await.idle() return "127.0.0.1:{echo.port}"'))
+    server.run("""
+        for _, name in ipairs({ "coroutine", "table", "string", "math", "debug", "package", "select", "type", "error", "tostring",
+            "setmetatable", "load", "marshal", "os", "io", "next", "pairs", "ipairs" }) do _G[name] = nil end""")
+    assert server.reply("x.test", 1) == 0
+    assert server.post("/ruleset/rpcall", "await.idle() return 1").body == b"return true,1"
+
+
+@pytest.mark.parametrize("number", [1000])
+def test_a_finished_routine_leaves_nothing_behind(rule: Rule, number: int) -> None:
+    server = rule()
+    work = f"""
+        local left = {number}
+        for i = 1, {number} do
+            neosocksd.async(function() left = left - 1 end, function()
+                local co = coroutine.wrap(function() coroutine.yield() end)
+                co()
+                await.idle()
+                pcall(error, {{}})
+            end)
+        end
+        while left > 0 do await.idle() end"""
+    for _ in range(3):
+        server.call(work)
+    before = int(measure(server)["Ruleset Allocated"].split()[0])
+    for _ in range(5):
+        server.call(work)
+    after = int(measure(server)["Ruleset Allocated"].split()[0])
+    assert_nothing_waits(server)
+    assert after < before + 60_000
