@@ -7,7 +7,9 @@ from neosocksd_lua_ruleset.testing import Rule
 
 pytestmark = pytest.mark.usefixtures("backend")
 
-WITH_LIBRARY = "_G.libruleset = require('libruleset') return setmetatable({}, { __index = libruleset })"
+WITH_LIBRARY = (
+    "_G.libruleset = require('libruleset') return setmetatable({}, { __index = libruleset })"
+)
 
 
 def test_config_and_loglevel(rule: Rule, capfd: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +90,10 @@ def test_clocks(rule: Rule) -> None:
 
 
 def test_compression_goes_both_ways(rule: Rule) -> None:
-    assert rule().call('local s = ("x"):rep(99) return zlib.uncompress(zlib.compress(s)) == s') == "true"
+    assert (
+        rule().call('local s = ("x"):rep(99) return zlib.uncompress(zlib.compress(s)) == s')
+        == "true"
+    )
 
 
 def test_marshal_writes_lua(rule: Rule) -> None:
@@ -113,7 +118,10 @@ def test_futures_of_routines(rule: Rule) -> None:
 def test_a_command_in_a_routine(rule: Rule) -> None:
     server = rule(WITH_LIBRARY)
     server.run('async(function() _G.got = table.pack(await.execute("exit 4")) end)')
-    assert server.call("while not got do await.idle() end return got[1], got[2], got[3]") == 'nil,"exit",4'
+    assert (
+        server.call("while not got do await.idle() end return got[1], got[2], got[3]")
+        == 'nil,"exit",4'
+    )
 
 
 def test_a_call_whose_peer_cannot_be_reached(rule: Rule) -> None:
@@ -144,7 +152,9 @@ def test_xpcall_with_the_traceback(rule: Rule) -> None:
     assert rule().call(code) == "true,7"
 
 
-def test_a_tick_that_is_slower_than_its_interval_does_not_pile_up(rule: Rule, echo: EchoServer) -> None:
+def test_a_tick_that_is_slower_than_its_interval_does_not_pile_up(
+    rule: Rule, echo: EchoServer
+) -> None:
     server = rule("""
         local ruleset = { route = function(addr) return addr end }
         function ruleset.tick()

@@ -242,7 +242,9 @@ def test_expressions_that_nobody_holds_do_not_pile_up() -> None:
 
 
 def test_too_many_that_are_held_are_an_error() -> None:
-    error = Script(time_limit=0).error("local r = {} for i = 1, 12000 do r[i] = regex.compile('a' .. i) end")
+    error = Script(time_limit=0).error(
+        "local r = {} for i = 1, 12000 do r[i] = regex.compile('a' .. i) end"
+    )
     assert error == "(invoke):1: too many regular expressions"
 
 
