@@ -1,5 +1,6 @@
 """The control calls ``/ruleset/*``: run posted code, replace the ruleset or a module, collect garbage."""
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -9,6 +10,8 @@ from neosocksd_lua_ruleset.engine import Engine, Measure, ScriptError
 from neosocksd_lua_ruleset.rpc import RPC_TYPE
 
 _NO_RULESET = b"no ruleset is loaded, start with --ruleset\n"
+
+_MODULE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 
 Handler = Callable[[Engine, EndpointRequest], Awaitable[EndpointResponse]]
 
@@ -26,7 +29,8 @@ def ruleset_endpoints(find_engine: Callable[[], Engine | None]) -> Sequence[Endp
             except ScriptError as error:
                 return EndpointResponse(500, error.message)
 
-        return Endpoint(path, frozenset({"POST"}), handle, summary)
+        needs_body = handler is not _collect
+        return Endpoint(path, frozenset({"POST"}), handle, summary, needs_body)
 
     return (
         endpoint("/ruleset/invoke", _invoke, "run the posted Lua code"),
@@ -42,12 +46,17 @@ async def _invoke(engine: Engine, request: EndpointRequest) -> EndpointResponse:
 
 
 async def _rpcall(engine: Engine, request: EndpointRequest) -> EndpointResponse:
+    kind = request.headers.get("content-type", "")
+    if _parts_of(kind) != _parts_of(RPC_TYPE.decode()):
+        return EndpointResponse(400, b"expected " + RPC_TYPE + b"\n")
     return EndpointResponse(200, await engine.calls.call(request.body), RPC_TYPE.decode())
 
 
 async def _update(engine: Engine, request: EndpointRequest) -> EndpointResponse:
     started = time.perf_counter()
     module = request.query.get("module")
+    if module is not None and not _MODULE.fullmatch(module):
+        return EndpointResponse(400, b"not the name of a module\n")
     name = request.query.get("chunkname") or (f"={module}" if module else "=(ruleset)")
     if module:
         engine.replace_module(request.body, encode(name), encode(module))
@@ -64,6 +73,11 @@ async def _collect(engine: Engine, request: EndpointRequest) -> EndpointResponse
     difference = _lines({"Difference": f"{after.memory - before.memory} bytes"})
     text = difference + describe(after) + _lines({"Time Cost": _duration(started)})
     return EndpointResponse(200, text.encode())
+
+
+def _parts_of(kind: str) -> set[str]:
+    """A media type and its parameters, in whichever order and spacing (RFC 9110 section 8.3.1)."""
+    return {part.strip().lower() for part in kind.split(";")}
 
 
 def describe(measure: Measure) -> str:

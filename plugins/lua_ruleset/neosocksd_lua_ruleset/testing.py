@@ -17,6 +17,7 @@ from neosocksd_core.endpoints import EndpointRequest, EndpointResponse
 from neosocksd_core.testing.connection import Connection
 from neosocksd_core.testing.running import RunningServer
 from neosocksd_lua_ruleset.engine import Engine
+from neosocksd_lua_ruleset.rpc import RPC_TYPE
 
 
 class Ruled:
@@ -31,7 +32,8 @@ class Ruled:
     def post(self, path: str, body: str | bytes = b"", **query: str) -> EndpointResponse:
         """Call an endpoint, as the REST API does."""
         data = body.encode() if isinstance(body, str) else body
-        request = EndpointRequest("POST", query, {}, data)
+        headers = {"content-type": RPC_TYPE.decode()} if path == "/ruleset/rpcall" else {}
+        request = EndpointRequest("POST", query, headers, data)
         response: EndpointResponse = self.running.call(self._endpoints[path].handle, request)
         return response
 

@@ -346,3 +346,16 @@ def test_metrics_tell_of_the_machine_and_append_the_scripts_own(rule: Rule) -> N
 def test_healthy_tells_what_is_wrong(rule: Rule, body: str, expected: list[str]) -> None:
     running = rule(f"return {{ healthy = function() {body} end }}").running
     assert running.call(running.server.plugins.check_health, running.server) == expected
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-neosocksd-rpc; version=2"])
+def test_a_call_of_another_type_is_a_bad_request(rule: Rule, kind: str) -> None:
+    request = EndpointRequest("POST", {}, {"content-type": kind}, b"return 1")
+    server = rule()
+    endpoint = server.running.server.endpoints()["/ruleset/rpcall"]
+    assert server.running.call(endpoint.handle, request).status == 400
+
+
+@pytest.mark.parametrize("module", ["../../etc/passwd", "", "a b", "a/b", "a.", "\n"])
+def test_what_is_no_name_of_a_module_is_a_bad_request(rule: Rule, module: str) -> None:
+    assert rule().post("/ruleset/update", "return {}", module=module).status == 400
