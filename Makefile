@@ -6,17 +6,24 @@ BIN := $(VENV)/bin
 
 SOCKS ?= 127.0.0.1:1080
 HTTP ?= 127.0.0.1:8080
+API ?= 127.0.0.1:9080
+RULESET ?= ruleset.lua
 
 .PHONY: run test check format test-all clean
 
-run: $(VENV)/.installed
+run: $(VENV)/.installed $(RULESET)
 	@echo
-	@echo "SOCKS on $(SOCKS), HTTP on $(HTTP). In another terminal, try:"
+	@echo "SOCKS on $(SOCKS), HTTP on $(HTTP), the page on http://$(API)/. In another terminal, try:"
 	@echo "    curl --proxy socks5h://$(SOCKS) https://example.com/"
 	@echo "    curl --proxy http://$(HTTP) https://example.com/"
-	@echo "Control-C stops it."
+	@echo "    $(BIN)/neosocksd top --api $(API)"
+	@echo "Edit $(RULESET) and press Reload on the page. Control-C stops it."
 	@echo
-	@exec $(BIN)/neosocksd --listen $(SOCKS) --http $(HTTP) --loglevel 5
+	@exec $(BIN)/neosocksd --listen $(SOCKS) --http $(HTTP) --api $(API) --ruleset $(RULESET) --loglevel 5
+
+# A copy to edit; the example stays as it is.
+$(RULESET):
+	cp plugins/lua_ruleset/examples/simple.lua $@
 
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest

@@ -1,0 +1,96 @@
+"""Answers: those of an ASGI application put on the wire, and those of errors made.
+
+Errors under ``/v1`` are problem documents (RFC 9457), elsewhere a line of text, as the original's. Neither quotes the request.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from email.utils import formatdate
+from typing import Any
+
+import anyio
+
+from neosocksd_http1 import Data, EndOfMessage, Headers, Response, ServerConnection, reason_phrase
+
+PROBLEM = b"application/problem+json"
+TEXT = b"text/plain; charset=utf-8"
+
+_JSON_PATHS = ("/v1/", "/openapi.json")
+_BODILESS = frozenset({204, 304})
+
+
+def error_answer(status: int, detail: str, path: str) -> tuple[Headers, bytes]:
+    """The header fields and the body of an error, in the form that callers of *path* expect."""
+    if path.startswith(_JSON_PATHS):
+        title = reason_phrase(status).decode("ascii")
+        problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        content, kind = json.dumps(problem).encode(), PROBLEM
+    else:
+        content, kind = detail.encode("utf-8", "backslashreplace") + b"\n", TEXT
+    fields = [(b"Content-Type", kind), *common_fields()]
+    if status == 401:
+        fields.append((b"WWW-Authenticate", b"Bearer"))
+    return Headers(fields), content
+
+
+def common_fields() -> list[tuple[bytes, bytes]]:
+    """What every answer carries."""
+    return [
+        (b"Date", formatdate(usegmt=True).encode("ascii")),
+        (b"X-Content-Type-Options", b"nosniff"),
+        (b"Cache-Control", b"no-store"),
+    ]
+
+
+class Answer:
+    """One answer of an application. The head is held back until there is something behind it, so that both go in one segment."""
+
+    def __init__(
+        self,
+        machine: ServerConnection,
+        method: bytes,
+        write: Callable[[bytes], Awaitable[None]],
+    ) -> None:
+        self._machine = machine
+        self._write = write
+        self._is_head = method == b"HEAD"
+        self._head = b""
+        self._complete = anyio.Event()
+        self.status = 0
+
+    @property
+    def is_started(self) -> bool:
+        return self.status > 0
+
+    @property
+    def is_complete(self) -> bool:
+        return self._complete.is_set()
+
+    async def wait_complete(self) -> None:
+        """Wait until the application has said that this was all."""
+        await self._complete.wait()
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """The ASGI callable.
+
+        :raises OSError: if the caller is gone, or does not take it in time.
+        """
+        machine = self._machine
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self._head = machine.send(Response(self.status, _fields(message.get("headers", ()))))
+            return
+        data, self._head = self._head, b""
+        body = message.get("body", b"")
+        if body and not self._is_head and self.status not in _BODILESS:
+            data += machine.send(Data(bytes(body)))
+        if message.get("more_body", False):
+            await self._write(data)
+            return
+        await self._write(data + machine.send(EndOfMessage()))
+        self._complete.set()
+
+
+def _fields(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    given = Headers(headers)
+    return given.plus(*(field for field in common_fields() if field[0] not in given))

@@ -1,0 +1,62 @@
+"""The API of one server, put together: what stays over a reload, and what a reload replaces."""
+
+from dataclasses import dataclass
+
+from neosocksd_core import ServerContext
+from neosocksd_core.services import ControlListener
+from neosocksd_http1 import Request
+from neosocksd_rest_api.application import make_application
+from neosocksd_rest_api.config import RestApiSettings
+from neosocksd_rest_api.connection import Service, Traffic
+from neosocksd_rest_api.feed import Feed
+from neosocksd_rest_api.guard import Guard, Refusal, make_guard
+from neosocksd_rest_api.targets import Target
+
+NAME = "api"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Settings, and what was derived from them."""
+
+    settings: RestApiSettings
+    guard: Guard
+
+
+class Api:
+    """The API of one server.
+
+    A reload first asks for the listeners of the new settings, which may fail, and later says that they are in force:
+    what was prepared counts from then on, for open connections as well.
+    """
+
+    def __init__(self, server: ServerContext, feed: Feed) -> None:
+        settings = server.section(RestApiSettings)
+        self._server = server
+        self._rules = self._prepared = self._former = Rules(settings, make_guard(settings))
+        traffic = Traffic()
+        self._service = Service(
+            make_application(server, feed, traffic, lambda: self._rules.settings.inflated_limit),
+            self._admit,
+            lambda: self._rules.settings,
+            server.counters,
+            traffic,
+            server.log,
+        )
+
+    def prepare(self) -> ControlListener:
+        """The listeners that the server's settings ask for.
+
+        :raises ConfigurationError: if they would be open to everybody.
+        """
+        settings = self._server.section(RestApiSettings)
+        self._prepared, self._former = Rules(settings, make_guard(settings)), self._rules
+        return ControlListener(NAME, settings.listen, self._service.serve, settings.max_connections)
+
+    def activate(self) -> None:
+        """The server's settings are in force: those that were prepared, or, where the reload was refused, those before."""
+        settings = self._server.section(RestApiSettings)
+        self._rules = self._prepared if self._prepared.settings is settings else self._former
+
+    def _admit(self, target: Target, request: Request) -> Refusal | None:
+        return self._rules.guard.judge(target.path, request.headers)

@@ -1,0 +1,248 @@
+"""One connection of a caller: HTTP/1.1 on a socket, an ASGI application behind it.
+
+::
+
+    socket ─▶ head ─▶ admitted? ─▶ body, whole and bounded ─▶ application ─▶ answer ─▶ next request
+                          └─ no ─▶ refusal
+
+One request at a time, in the order in which they came; what is pipelined waits. A request must come in whole within a time,
+so that who sends a byte a second holds a connection no longer than one who sends nothing.
+"""
+
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from dataclasses import dataclass
+from logging import Logger
+from typing import Any
+
+import anyio
+
+from neosocksd_core.log import escape
+from neosocksd_core.statistics import Counters
+from neosocksd_http1 import (
+    NO_BODY,
+    ConnectionClosed,
+    Data,
+    EndOfMessage,
+    InformationalResponse,
+    Limits,
+    RemoteProtocolError,
+    Request,
+    ServerConnection,
+    State,
+)
+from neosocksd_rest_api.answer import Answer, error_answer
+from neosocksd_rest_api.config import RestApiSettings
+from neosocksd_rest_api.guard import Refusal
+from neosocksd_rest_api.targets import Target, make_scope, parse_target, with_host
+
+Message = MutableMapping[str, Any]
+Application = Callable[
+    [
+        MutableMapping[str, Any],
+        Callable[[], Awaitable[Message]],
+        Callable[[Message], Awaitable[None]],
+    ],
+    Awaitable[None],
+]
+"""An ASGI 3 application."""
+
+READ_SIZE = 65536
+
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 64 << 20
+"""How long, and for how much, a connection is read on that is closed before its request was: the answer would be lost otherwise."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Bytes that went over all connections of the API."""
+
+    received: int = 0
+    sent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the connections of a server have in common. ``admit`` judges a request before its body is read."""
+
+    application: Application
+    admit: Callable[[Target, Request], Refusal | None]
+    settings: Callable[[], RestApiSettings]
+    counters: Counters
+    traffic: Traffic
+    log: Logger
+
+    async def serve(self, sock: socket.socket) -> None:
+        """Serve one connection until it is closed; *sock* is non-blocking, and is not closed here."""
+        await CallerConnection(self, sock).run()
+
+
+class CallerConnection:
+    """One connection. Its socket is its owner's to close."""
+
+    def __init__(self, service: Service, sock: socket.socket) -> None:
+        self._service = service
+        self._socket = sock
+        self._settings = service.settings()
+        self._machine = ServerConnection(Limits(body=self._settings.body_limit))
+        self._deadline = 0.0
+        self._is_lost = False
+        """The caller takes no more answers."""
+
+    async def run(self) -> None:
+        """Serve requests until the connection ends."""
+        # The caller has gone, has broken the protocol after an answer, or is too slow to be waited for: nobody is left to tell.
+        with suppress(OSError, RemoteProtocolError):
+            while await self._serve_one():
+                self._machine.start_next_cycle()
+            await self._linger()
+
+    async def _serve_one(self) -> bool:
+        """Serve one request; True if another may follow."""
+        try:
+            request = await self._read_head()
+            if request is None:
+                return False
+            self._service.counters.num_api_request += 1
+            target = parse_target(request.target, request.method)
+        except RemoteProtocolError as error:
+            return await self._refuse(Refusal(error.status, error.message), "/")
+        request = with_host(request, target)
+        refusal = self._precondition(request) or self._service.admit(target, request)
+        if refusal is not None:
+            return await self._refuse(refusal, target.path)
+        if request.expects_continue and self._machine.framing != NO_BODY:
+            await self._write(self._machine.send(InformationalResponse(100)))
+        body = await self._read_body()
+        return await self._answer(request, target, body)
+
+    def _precondition(self, request: Request) -> Refusal | None:
+        if request.method == b"CONNECT":
+            return Refusal(405, "this is no proxy")
+        if b"transfer-encoding" in request.headers:
+            return Refusal(501, "a body needs a Content-Length, chunks are not supported")
+        expected = request.headers.tokens(b"expect")
+        if expected and expected != (b"100-continue",):
+            return Refusal(417, "the expectation cannot be met")
+        return None
+
+    async def _answer(self, request: Request, target: Target, body: bytes) -> bool:
+        counters, log = self._service.counters, self._service.log
+        answer = Answer(self._machine, request.method, self._write)
+        received = False
+
+        async def receive() -> Message:
+            nonlocal received
+            if received:
+                await answer.wait_complete()
+                return {"type": "http.disconnect"}
+            received = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        scope = make_scope(request, target)
+        try:
+            await self._service.application(scope, receive, answer.send)
+        except Exception:
+            if self._is_lost:
+                return False
+            # The application has answered 500 by itself, where it was not answering yet.
+            log.exception("rest_api: %s %s failed", scope["method"], escape(target.raw_path))
+        if not answer.is_complete:
+            if answer.is_started:
+                return False
+            return await self._refuse(Refusal(500, "internal error"), target.path)
+        if answer.status < 400:
+            counters.num_api_success += 1
+        return self._machine.reusable
+
+    async def _refuse(self, refusal: Refusal, path: str) -> bool:
+        """Answer without the application. Where the request has not been read to its end the connection ends, too."""
+        machine = self._machine
+        if machine.reading is State.BODY and machine.framing == NO_BODY:
+            machine.next_event()
+        fields, content = error_answer(refusal.status, refusal.detail, path)
+        if machine.reading is not State.DONE:
+            fields = fields.plus((b"Connection", b"close"))
+        await self._write(machine.respond(refusal.status, content, fields))
+        return machine.reusable
+
+    async def _read_head(self) -> Request | None:
+        """The next request, None if the caller has no further one."""
+        machine = self._machine
+        is_begun = machine.buffered > 0
+        wait = self._settings.request_timeout if is_begun else self._settings.idle_timeout
+        self._deadline = anyio.current_time() + wait
+        while True:
+            match machine.next_event():
+                case Request() as request:
+                    return request
+                case ConnectionClosed():
+                    return None
+                case _:
+                    await self._read()
+            if not is_begun:
+                is_begun = True
+                self._deadline = anyio.current_time() + self._settings.request_timeout
+
+    async def _read_body(self) -> bytes:
+        body = bytearray()
+        while True:
+            match self._machine.next_event():
+                case Data(data):
+                    body += data
+                case EndOfMessage():
+                    return bytes(body)
+                case _:
+                    await self._read()
+
+    async def _read(self) -> None:
+        """Feed the machine once.
+
+        :raises OSError: if nothing comes in time, or the connection has failed.
+        """
+        while True:
+            try:
+                data = self._socket.recv(READ_SIZE)
+            except BlockingIOError:
+                with anyio.fail_after(self._deadline - anyio.current_time()):
+                    await anyio.wait_readable(self._socket)
+                continue
+            self._service.traffic.received += len(data)
+            if data:
+                self._machine.feed(data)
+            else:
+                self._machine.feed_eof()
+            return
+
+    async def _write(self, data: bytes) -> None:
+        """Send all of *data*.
+
+        :raises OSError: if the caller takes nothing for too long, or the connection has failed.
+        """
+        left = memoryview(data)
+        try:
+            while left:
+                try:
+                    sent = self._socket.send(left)
+                except BlockingIOError:
+                    with anyio.fail_after(self._settings.idle_timeout):
+                        await anyio.wait_writable(self._socket)
+                    continue
+                self._service.traffic.sent += sent
+                left = left[sent:]
+        except OSError:
+            self._is_lost = True
+            raise
+
+    async def _linger(self) -> None:
+        self._socket.shutdown(socket.SHUT_WR)
+        left = LINGER_BYTES
+        with anyio.move_on_after(LINGER_SECONDS):
+            while left > 0:
+                await anyio.wait_readable(self._socket)
+                size = len(self._socket.recv(READ_SIZE))
+                if not size:
+                    return
+                left -= size

@@ -1,0 +1,227 @@
+"""What happens while somebody looks: sessions that open and close, a tick a second, lines of the log. As server-sent events.
+
+Nobody looks most of the time, and then a session costs one test for that. A reader that is too slow loses events and is told how many.
+"""
+
+import json
+import logging
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+
+import anyio
+
+from neosocksd_core import ServerContext, SessionInfo
+from neosocksd_core.log import level_name
+from neosocksd_rest_api.models import MOST_EVENTS, MOST_SESSIONS, LogEvent, session_of, stats_of
+from neosocksd_rest_api.report import program_version
+
+TICK_SECONDS = 1.0
+METRICS_TICKS = 5
+"""The plugins' metrics are read every so many ticks."""
+
+MOST_WAITING = 8192
+"""Events that may wait for a reader."""
+
+_FRESH_SECONDS = 0.5
+_ROWS = 250
+"""Sessions that are written at a time; between them the relay has its turn."""
+_GAUGE = re.compile(r"neosocksd_(lua_[a-z0-9_]+) ([0-9.eE+-]+)\Z")
+
+
+class LogRing(logging.Handler):
+    """Keeps the last lines of the log. Takes records from any thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._events: deque[tuple[int, int, LogEvent]] = deque(maxlen=MOST_EVENTS)
+        self._count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one line, without a traceback."""
+        try:
+            message = record.getMessage()
+        except Exception:  # the wrong arguments; the log itself tells
+            message = "unformattable log record"
+        self._count += 1
+        event = LogEvent(
+            id=self._count,
+            time=record.created,
+            level=level_name(record.levelno).lower(),
+            message=message,
+        )
+        self._events.append((self._count, record.levelno, event))
+
+    @property
+    def last(self) -> int:
+        """The number of the last line, 0 before there is one."""
+        return self._count
+
+    def since(self, number: int) -> Sequence[LogEvent]:
+        """The lines after that of this number, oldest first."""
+        return [event for count, _, event in tuple(self._events) if count > number]
+
+    def recent(self, level: int, limit: int) -> Sequence[LogEvent]:
+        """The last *limit* lines of *level* and above, oldest first."""
+        found = [event for _, severity, event in tuple(self._events) if severity >= level]
+        return found[len(found) - limit :] if limit < len(found) else found
+
+
+class Meter:
+    """How fast sessions relay, from two looks at them."""
+
+    def __init__(self) -> None:
+        self._at = 0.0
+        self._counts: dict[int, tuple[int, int]] = {}
+        self._rates: dict[int, tuple[float, float]] = {}
+
+    def look(self, sessions: Sequence[SessionInfo], now: float) -> list[tuple[int, int, int]]:
+        """Take note of the counts; the ids of those that have changed since the last look, with their counts.
+
+        Looks that follow too closely are not counted, so that a rate is one.
+        """
+        seconds = now - self._at
+        if seconds < _FRESH_SECONDS:
+            return []
+        counts = {s.id: (s.bytes_up, s.bytes_down) for s in sessions}
+        changed: list[tuple[int, int, int]] = []
+        self._rates = {}
+        for session, (up, down) in counts.items():
+            old = self._counts.get(session)
+            if old is not None and old != (up, down):
+                self._rates[session] = ((up - old[0]) / seconds, (down - old[1]) / seconds)
+            if old != (up, down):
+                changed.append((session, up, down))
+        self._counts, self._at = counts, now
+        return changed
+
+    def rates(self, session: SessionInfo) -> tuple[float, float]:
+        """Bytes a second up and down, over the last interval; since its start for a session that is new."""
+        if session.id in self._counts or session.age <= 0:
+            return self._rates.get(session.id, (0.0, 0.0))
+        return session.bytes_up / session.age, session.bytes_down / session.age
+
+
+class Reader:
+    """One who looks."""
+
+    def __init__(self) -> None:
+        self._events: deque[bytes] = deque()
+        self._lost = 0
+        self._wake = anyio.Event()
+
+    def put(self, event: bytes) -> None:
+        """Have one more event wait; if there are too many, it is lost."""
+        if len(self._events) >= MOST_WAITING:
+            self._lost += 1
+        else:
+            self._events.append(event)
+        self._wake.set()
+
+    async def take(self) -> bytes:
+        """All events that wait, at least one."""
+        if not self._events:
+            self._wake = anyio.Event()
+            await self._wake.wait()
+        data = b"".join(self._events)
+        self._events.clear()
+        if self._lost:
+            data += encode_event("lost", {"count": self._lost})
+            self._lost = 0
+        return data
+
+
+def encode_event(name: str, data: Mapping[str, object]) -> bytes:
+    """One event of a stream. JSON has no line ends, so that one line of data does."""
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+class Feed:
+    """Tells those who look. It is an observer of its server."""
+
+    def __init__(self, server: ServerContext) -> None:
+        self._server = server
+        self._readers: set[Reader] = set()
+        self._arrival = anyio.Event()
+        self._ticks = 0
+        self._told = 0
+        self._meter = Meter()
+        self.log = LogRing()
+
+    def session_opened(self, session: SessionInfo) -> None:
+        """Called for each session that begins to relay."""
+        if self._readers:
+            self._publish(encode_event("opened", session_of(session, (0.0, 0.0))))
+
+    def session_closed(self, session: SessionInfo) -> None:
+        """Called for each session that ends."""
+        if self._readers:
+            self._publish(encode_event("closed", session_of(session, (0.0, 0.0))))
+
+    def join(self) -> tuple[Reader, Iterator[bytes]]:
+        """A new reader, and the pieces of the event that a stream begins with: all sessions as they are."""
+        reader = Reader()
+        self._readers.add(reader)
+        self._arrival.set()
+        return reader, self._hello(self._server.sessions())
+
+    def _hello(self, infos: Sequence[SessionInfo]) -> Iterator[bytes]:
+        head = {"version": program_version(), "total": len(infos)}
+        yield f'event: hello\ndata: {json.dumps(head)[:-1]}, "sessions": ['.encode()
+        shown = infos[-MOST_SESSIONS:]
+        for start in range(0, len(shown), _ROWS):
+            some = shown[start : start + _ROWS]
+            rows = [session_of(info, self._meter.rates(info)) for info in some]
+            separator = "," if start else ""
+            yield (separator + json.dumps(rows)[1:-1]).encode()
+        yield b"]}\n\n"
+
+    def leave(self, reader: Reader) -> None:
+        """*reader* looks no more."""
+        self._readers.discard(reader)
+
+    async def run(self) -> None:
+        """Keep the log, and tick while somebody looks; runs as long as the server."""
+        logger = self._server.log
+        logger.addHandler(self.log)
+        try:
+            while True:
+                if not self._readers:
+                    self._arrival = anyio.Event()
+                    await self._arrival.wait()
+                    self._told = self.log.last
+                self._tick()
+                await anyio.sleep(TICK_SECONDS)
+        finally:
+            logger.removeHandler(self.log)
+
+    def _tick(self) -> None:
+        server = self._server
+        active = self._meter.look(server.sessions(), anyio.current_time())
+        tick: dict[str, object] = {
+            "stats": stats_of(server.statistics()).model_dump(),
+            "health": list(server.check_health()),
+            "active": active,
+        }
+        if self._ticks % METRICS_TICKS == 0:
+            tick["metrics"] = read_gauges(server.report_metrics())
+        self._ticks += 1
+        self._publish(encode_event("tick", tick))
+        for event in self.log.since(self._told):
+            self._told = event.id
+            self._publish(encode_event("log", event.model_dump()))
+
+    def _publish(self, event: bytes) -> None:
+        for reader in self._readers:
+            reader.put(event)
+
+
+def read_gauges(texts: Sequence[str]) -> Mapping[str, float]:
+    """The values of the script engine in the plugins' metrics, by their names without the prefix."""
+    found: dict[str, float] = {}
+    for text in texts:
+        for line in text.splitlines():
+            match = _GAUGE.match(line)
+            if match is not None:
+                found[match[1]] = float(match[2])
+    return found

@@ -1,0 +1,76 @@
+"""The control calls that other plugins offer, served under their own paths."""
+
+from collections.abc import Callable
+
+import anyio.to_thread
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from neosocksd_core import ServerContext
+from neosocksd_core.endpoints import Endpoint, EndpointRequest
+from neosocksd_rest_api.compression import CodingError, decode
+from neosocksd_rest_api.textual import parse_query
+
+RULESET_PATHS = frozenset({"/ruleset/invoke", "/ruleset/rpcall", "/ruleset/update", "/ruleset/gc"})
+"""Calls of the original: where nobody offers them, that is said."""
+
+LONGEST_ERROR = 8192
+"""Bytes of an error's text that are sent."""
+
+_IN_THREAD = 65536
+"""Compressed bodies from this many bytes on are expanded in a thread."""
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body without its content coding, *limit* bytes at most.
+
+    :raises HTTPException: if it cannot be decoded, or is too large.
+    """
+    body = await request.body()
+    coding = ",".join(request.headers.getlist("content-encoding"))
+    try:
+        if len(body) < _IN_THREAD:
+            return decode(body, coding, limit)
+        return await anyio.to_thread.run_sync(decode, body, coding, limit)
+    except CodingError as error:
+        raise HTTPException(error.status, str(error)) from None
+
+
+class OfferedEndpoints:
+    """The calls of one server. *limit* gives the bytes that a body may have once it is decompressed."""
+
+    def __init__(self, server: ServerContext, limit: Callable[[], int]) -> None:
+        self._server = server
+        self._limit = limit
+
+    async def call(self, request: Request) -> Response:
+        """Serve a path that the API has no answer for by itself."""
+        path = request.scope["path"]
+        endpoint = self._server.endpoints().get(path)
+        if endpoint is None:
+            if path in RULESET_PATHS:
+                raise HTTPException(
+                    500, "no ruleset is loaded: the plugin lua_ruleset is not enabled"
+                )
+            raise HTTPException(404, "there is nothing of that name")
+        if request.method not in endpoint.methods:
+            allowed = ", ".join(sorted(endpoint.methods))
+            raise HTTPException(405, "that method is not allowed here", {"Allow": allowed})
+        if endpoint.needs_body and "content-length" not in request.headers:
+            raise HTTPException(411, "a body with a Content-Length is needed")
+        return await self._run(endpoint, request)
+
+    async def _run(self, endpoint: Endpoint, request: Request) -> Response:
+        body = await read_body(request, self._limit())
+        answer = await endpoint.handle(
+            EndpointRequest(
+                method=request.method,
+                query=parse_query(request.scope["query_string"]),
+                headers=dict(request.headers),
+                body=body,
+            )
+        )
+        content = answer.body if answer.status < 400 else answer.body[:LONGEST_ERROR]
+        # Not as a media type: Starlette would add a charset to `text/…`.
+        return Response(content, answer.status, {"Content-Type": answer.content_type})

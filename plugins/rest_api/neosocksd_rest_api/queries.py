@@ -1,0 +1,72 @@
+"""What callers ask by, and what they must not see: queries read into models, sessions matched, secrets masked."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from neosocksd_core import SessionInfo
+from neosocksd_core.addresses import Address
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_SECRET_NAME = re.compile(r"(?:password|passwd|secret|token|api_?key)\Z", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(://)[^/,\s]*@")
+_MASK = "**********"
+
+
+def parse(model: type[ModelT], request: Request, lists: Sequence[str] = ()) -> ModelT:
+    """The query of a request as a model; *lists* are the names that may stand several times.
+
+    :raises HTTPException: saying what is wrong with it.
+    """
+    given = request.query_params
+    values: dict[str, Any] = {
+        name: given.getlist(name) if name in lists else value for name, value in given.items()
+    }
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise HTTPException(422, explain(error)) from None
+
+
+def explain(error: ValidationError) -> str:
+    """The first thing that is wrong, without the value."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    text = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {text}" if where else text
+
+
+def matches(info: SessionInfo, texts: Mapping[str, str]) -> bool:
+    """Whether a session has all of these texts in it, which are in lower case."""
+    if not texts:
+        return True
+    host, port, *_ = info.client
+    fields = {
+        "client": str(Address(host, port)),
+        "user": info.user or "",
+        "target": str(info.target or ""),
+        "frontend": info.frontend,
+        "outcome": info.outcome,
+    }
+    anywhere = "\n".join((*fields.values(), info.protocol, *map(str, info.chain)))
+    fields["q"] = anywhere
+    return all(text in fields[name].lower() for name, text in texts.items())
+
+
+def mask(value: object, name: str = "") -> object:
+    """Settings without what is secret: values that are called so, and credentials in URIs."""
+    if isinstance(value, dict):
+        items = cast("dict[str, object]", value)
+        return {key: mask(item, key) for key, item in items.items()}
+    if isinstance(value, list | tuple):
+        return [mask(item, name) for item in cast("Sequence[object]", value)]
+    if isinstance(value, str):
+        if value and _SECRET_NAME.search(name):
+            return _MASK
+        return _CREDENTIALS.sub(rf"\1{_MASK}@", value)
+    return value

@@ -1,0 +1,227 @@
+"""The JSON interface, ``/v1/…``: one table of operations, from which the routes and the OpenAPI document are made."""
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import anyio
+import anyio.lowlevel
+from pydantic import BaseModel, JsonValue, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from neosocksd_core import NeosocksdError, ServerContext, SessionInfo
+from neosocksd_core.log import LEVELS, level_name
+from neosocksd_rest_api import models
+from neosocksd_rest_api.feed import Feed, Meter
+from neosocksd_rest_api.offered import read_body
+from neosocksd_rest_api.queries import explain, mask, matches, parse
+from neosocksd_rest_api.report import program_version
+
+_LEVELS = {level_name(level).lower(): level for level in LEVELS[1:]}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call: what it takes and gives. ``result`` is None for a stream of events."""
+
+    method: str
+    path: str
+    summary: str
+    handle: Callable[[Request], Awaitable[Response]]
+    result: type[BaseModel] | None
+    query: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+
+
+class JsonResponse(Response):
+    """A model, or what one describes, as JSON."""
+
+    media_type = "application/json"
+
+    def __init__(self, content: BaseModel | Mapping[str, JsonValue]) -> None:
+        if isinstance(content, BaseModel):
+            super().__init__(content.model_dump_json())
+        else:
+            super().__init__(json.dumps(content))
+
+
+class EventStream(Response):
+    """A stream of events that lasts until the reader leaves, or the server stops."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, feed: Feed) -> None:
+        super().__init__()
+        self._feed = feed
+        del self.headers["content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send what happens; ends by an OSError of *send*, or by being cancelled."""
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status_code,
+                "headers": self.raw_headers,
+            }
+        )
+
+        async def tell(data: bytes) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body"})
+            return
+        reader, hello = self._feed.join()
+        try:
+            for piece in hello:
+                await tell(piece)
+                await anyio.lowlevel.checkpoint()
+            while True:
+                await tell(await reader.take())
+        finally:
+            self._feed.leave(reader)
+
+
+class JsonEndpoints:
+    """The operations of one server."""
+
+    def __init__(self, server: ServerContext, feed: Feed, limit: Callable[[], int]) -> None:
+        self._server = server
+        self._feed = feed
+        self._limit = limit
+        self._meter = Meter()
+
+    def operations(self) -> Sequence[Operation]:
+        """All of them."""
+        m = models
+        return (
+            Operation("GET", "/v1/stats", "the counters", self.stats, m.Stats),
+            Operation("GET", "/v1/health", "what is wrong, if anything", self.health, m.Health),
+            Operation("GET", "/v1/version", "name and version", self.version, m.Version),
+            Operation("GET", "/v1/config", "the settings in force", self.config, m.Configuration),
+            Operation("GET", "/v1/plugins", "all known plugins", self.plugins, m.PluginList),
+            Operation(
+                "GET", "/v1/endpoints", "the calls of plugins", self.endpoints, m.EndpointList
+            ),
+            Operation(
+                "GET", "/v1/sessions", "list sessions", self.sessions, m.SessionList, m.SessionQuery
+            ),
+            Operation(
+                "DELETE", "/v1/sessions", "close sessions", self.close, m.Closed, m.CloseQuery
+            ),
+            Operation(
+                "POST", "/v1/sessions/close", "close sessions by their ids", self.close_ids,
+                m.Closed, body=m.SessionIds,
+            ),
+            Operation("GET", "/v1/sessions/{id:int}", "one session", self.session, m.Session),
+            Operation(
+                "DELETE", "/v1/sessions/{id:int}", "close one session", self.close_one, m.Closed
+            ),
+            Operation("GET", "/v1/log", "the last lines of the log", self.log, m.LogEvents, m.LogQuery),
+            Operation(
+                "POST", "/v1/reload", "read the configuration again", self.reload, m.Reloaded
+            ),
+            Operation("GET", "/v1/events", "what happens, as it happens", self.events, None),
+        )  # fmt: skip
+
+    async def stats(self, request: Request) -> Response:
+        return JsonResponse(models.stats_of(self._server.statistics()))
+
+    async def health(self, request: Request) -> Response:
+        problems = list(self._server.check_health())
+        return JsonResponse(models.Health(healthy=not problems, problems=problems))
+
+    async def version(self, request: Request) -> Response:
+        return JsonResponse(models.Version(name="neosocksd", version=program_version()))
+
+    async def config(self, request: Request) -> Response:
+        settings = self._server.settings.model_dump(mode="json")
+        masked = cast("dict[str, JsonValue]", mask(settings))
+        return JsonResponse(models.Configuration(settings=masked))
+
+    async def plugins(self, request: Request) -> Response:
+        found = [
+            models.Plugin(
+                name=info.name,
+                version=info.version,
+                origin=info.origin,
+                enabled=info.enabled,
+                hooks=list(info.hooks),
+            )
+            for info in self._server.plugin_list()
+        ]
+        return JsonResponse(models.PluginList(plugins=found))
+
+    async def endpoints(self, request: Request) -> Response:
+        found = [
+            models.OfferedEndpoint(
+                path=endpoint.path, methods=sorted(endpoint.methods), summary=endpoint.summary
+            )
+            for endpoint in self._server.endpoints().values()
+        ]
+        return JsonResponse(models.EndpointList(endpoints=found))
+
+    async def sessions(self, request: Request) -> Response:
+        query = parse(models.SessionQuery, request)
+        infos = self._server.sessions()
+        self._meter.look(infos, anyio.current_time())
+        texts = query.texts()
+        found = [info for info in infos if matches(info, texts)] if texts else infos
+        shown = found[max(0, len(found) - query.limit) :]
+        rows: list[JsonValue] = [self._row(info) for info in shown]
+        return JsonResponse({"total": len(infos), "matched": len(found), "sessions": rows})
+
+    async def session(self, request: Request) -> Response:
+        wanted = request.path_params["id"]
+        for info in self._server.sessions():
+            if info.id == wanted:
+                return JsonResponse(self._row(info))
+        raise HTTPException(404, "there is no such session")
+
+    async def close_one(self, request: Request) -> Response:
+        if not self._server.close_session(request.path_params["id"]):
+            raise HTTPException(404, "there is no such session")
+        return JsonResponse(models.Closed(closed=1))
+
+    async def close(self, request: Request) -> Response:
+        query = parse(models.CloseQuery, request, lists=("id",))
+        texts, ids = query.texts(), frozenset(query.id)
+        return self._close(
+            info.id
+            for info in self._server.sessions()
+            if (not ids or info.id in ids) and matches(info, texts)
+        )
+
+    async def close_ids(self, request: Request) -> Response:
+        body = await read_body(request, self._limit())
+        try:
+            wanted = models.SessionIds.model_validate_json(body)
+        except ValidationError as error:
+            raise HTTPException(422, explain(error)) from None
+        return self._close(wanted.ids)
+
+    async def log(self, request: Request) -> Response:
+        query = parse(models.LogQuery, request)
+        events = self._feed.log.recent(_LEVELS[query.level], query.limit)
+        return JsonResponse(models.LogEvents(events=list(events)))
+
+    async def reload(self, request: Request) -> Response:
+        try:
+            self._server.reread()
+        except NeosocksdError as error:
+            raise HTTPException(422, str(error)) from None
+        return JsonResponse(models.Reloaded(reloaded=True))
+
+    async def events(self, request: Request) -> Response:
+        return EventStream(self._feed)
+
+    def _row(self, info: SessionInfo) -> dict[str, JsonValue]:
+        return models.session_of(info, self._meter.rates(info))
+
+    def _close(self, ids: Iterable[int]) -> Response:
+        closed = sum(self._server.close_session(session) for session in tuple(ids))
+        return JsonResponse(models.Closed(closed=closed))

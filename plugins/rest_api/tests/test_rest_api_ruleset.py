@@ -1,0 +1,131 @@
+"""The control calls of the Lua ruleset over the API, by HTTP clients and by RPC between two servers."""
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from neosocksd_core.testing import PlainPlugin, RunningServer
+from neosocksd_rest_api import RestApi
+
+pytest.importorskip("lupa")
+
+Serve = Callable[..., RunningServer]
+
+RULESET = """
+local ruleset = {}
+function ruleset.stats(dt, q) return "q is " .. tostring(q) end
+function ruleset.metrics() return "# TYPE mine gauge\\nmine 7\\n" end
+function ruleset.healthy() return _G.illness end
+return ruleset
+"""
+
+RPC = "application/x-neosocksd-rpc; version=1"
+
+
+@pytest.fixture
+def start(serve: Serve, tmp_path: Path) -> Callable[..., str]:
+    """Starts a server with a ruleset; returns the URL of its API."""
+    script = tmp_path / "ruleset.lua"
+    script.write_text(RULESET)
+
+    def start(plugins: tuple[object, ...] = ("lua_ruleset",), **settings: object) -> str:
+        values = {"listen": "127.0.0.1:0", "restapi": "127.0.0.1:0", **settings}
+        if "lua_ruleset" in plugins:
+            values["ruleset"] = str(script)
+        server = serve(values, plugins=[PlainPlugin, RestApi, *plugins])
+        return "http://{}:{}".format(*server.addresses[1][:2])
+
+    return start
+
+
+def call(base: str, code: str, **fields: str) -> httpx.Response:
+    headers = {"Content-Type": RPC, **fields}
+    return httpx.post(f"{base}/ruleset/rpcall", content=code.encode(), headers=headers)
+
+
+def test_posted_code_runs_and_answers(backend: str, start: Callable[..., str]) -> None:
+    base = start()
+    answer = httpx.post(f"{base}/ruleset/invoke", content="_G.illness = 'flu'")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert httpx.get(f"{base}/healthy").status_code == 503
+    assert "flu" in httpx.get(f"{base}/healthy").text
+    answer = call(base, "return illness, 1 + 1")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, RPC)
+    assert answer.text == 'return true,"flu",2'
+
+
+def test_code_may_come_compressed(start: Callable[..., str]) -> None:
+    base = start()
+    code = b"return ('x'):rep(1000)"
+    headers = {"Content-Type": RPC, "Content-Encoding": "deflate", "Accept-Encoding": "deflate"}
+    url = f"{base}/ruleset/rpcall"
+    answer = httpx.post(url, content=zlib.compress(code), headers=headers)
+    assert answer.headers["content-encoding"] == "deflate"
+    assert int(answer.headers["content-length"]) < 1000
+    assert "x" * 1000 in answer.text
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "this is no Lua",
+        "error('boom')",
+        "error({})",
+        "error(nil)",
+        "error(('x'):rep(5 << 20))",
+        "error('\\xff')",
+        "\x1bLua",
+    ],
+)
+def test_an_error_of_a_script_is_a_short_text(start: Callable[..., str], code: str) -> None:
+    answer = httpx.post(f"{start()}/ruleset/invoke", content=code.encode())
+    assert answer.status_code == 500
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert 0 < len(answer.content) <= 8192 + 1
+    assert "Traceback" not in answer.text
+    assert ".py" not in answer.text
+
+
+def test_the_ruleset_is_replaced_and_collected(start: Callable[..., str]) -> None:
+    base = start()
+    answer = httpx.post(f"{base}/ruleset/update", content=RULESET.replace("mine 7", "mine 8"))
+    assert answer.text.startswith("Time Cost           : ")
+    assert "mine 8\n" in httpx.get(f"{base}/metrics").text
+    answer = httpx.post(f"{base}/ruleset/update", content="return nothing at all")
+    assert answer.status_code == 500
+    assert "mine 8\n" in httpx.get(f"{base}/metrics").text
+    answer = httpx.post(f"{base}/ruleset/gc")
+    assert answer.text.startswith("Difference          : ")
+
+
+def test_statistics_and_metrics_have_those_of_the_ruleset(start: Callable[..., str]) -> None:
+    base = start()
+    assert "q is x\n" in httpx.post(f"{base}/stats?q=x").text
+    assert "q is" not in httpx.get(f"{base}/stats?q=x").text
+    assert "neosocksd_lua_memory_bytes" in httpx.get(f"{base}/metrics").text
+
+
+def test_two_servers_call_each_other(backend: str, start: Callable[..., str]) -> None:
+    first, second = start(), start()
+    address = second.removeprefix("http://")
+    code = f"""
+        local ok, f = await.invoke([[_G.called = 'yes' return 6 * 7]], "{address}")
+        return ok, f()
+    """
+    answer = call(first, code)
+    assert answer.status_code == 200
+    assert answer.text == "return true,true,true,42"
+    assert call(second, "return called").text == 'return true,"yes"'
+
+
+def test_without_the_plugin_it_is_said_that_there_is_no_ruleset(start: Callable[..., str]) -> None:
+    base = start(plugins=())
+    for path in ("invoke", "rpcall", "update", "gc"):
+        answer = httpx.post(f"{base}/ruleset/{path}", content=b"")
+        assert (answer.status_code, answer.headers["content-type"][:10]) == (500, "text/plain")
+        assert "no ruleset" in answer.text
+    assert httpx.post(f"{base}/ruleset/other", content=b"").status_code == 404

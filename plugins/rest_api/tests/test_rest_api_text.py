@@ -1,0 +1,161 @@
+"""The text endpoints of the original: layout, switches, Prometheus' format."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from neosocksd_core import ServerContext, hookimpl
+from neosocksd_core.testing import Client, EchoServer, PlainPlugin, RunningServer, plain_request
+from neosocksd_rest_api import RestApi
+from neosocksd_rest_api.report import format_bytes, format_duration, quantile
+
+Serve = Callable[..., RunningServer]
+
+
+class Reporter:
+    """Adds to the statistics page and to the metrics."""
+
+    def __init__(self) -> None:
+        self.intervals: list[float] = []
+
+    @hookimpl
+    def report_stats(self, server: ServerContext, interval: float, query: str) -> str:
+        self.intervals.append(interval)
+        return f"asked for {query}"
+
+    @hookimpl
+    def report_runtime(self, server: ServerContext) -> str:
+        return "Runtime             : fine"
+
+    @hookimpl
+    def report_metrics(self, server: ServerContext) -> str:
+        return "# TYPE other gauge\nother 1"
+
+
+@pytest.fixture
+def reporter() -> Reporter:
+    return Reporter()
+
+
+@pytest.fixture
+def server(serve: Serve, reporter: Reporter) -> RunningServer:
+    return serve(
+        {"listen": "127.0.0.1:0", "restapi": "127.0.0.1:0"},
+        plugins=[PlainPlugin, RestApi, reporter],
+    )
+
+
+@pytest.fixture
+def api(server: RunningServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url="http://{}:{}".format(*server.addresses[1][:2])) as client:
+        yield client
+
+
+def relay(server: RunningServer, echo: EchoServer) -> None:
+    with Client(server.address) as client:
+        client.send(plain_request(echo.address) + b"hello")
+        client.expect(b"ok\nhello")
+    server.wait_idle()
+
+
+NAMES = [
+    "Server Time", "Uptime", "Num Sessions", "Num Rejected", "Conn Accepts", "Name Resolves",
+    "Requests", "API Requests", "Traffic", "Connect Latency",
+]  # fmt: skip
+RATES = ["Accept Rate", "Request Rate", "Reject Rate", "Throughput", "Server Load"]
+
+
+def names_in(text: str) -> list[str]:
+    return [line[:20].rstrip() for line in text.splitlines() if line[20:22] == ": "]
+
+
+def test_statistics_have_the_layout_of_the_original(
+    backend: str, server: RunningServer, echo: EchoServer, api: httpx.Client
+) -> None:
+    relay(server, echo)
+    answer = api.get("/stats")
+    assert answer.headers["content-type"].startswith("text/plain")
+    banner, _, body = answer.text.partition("\n\n")
+    assert banner.startswith("neosocksd")
+    assert names_in(body) == NAMES
+    lines = {line[:20].rstrip(): line[22:] for line in body.splitlines()}
+    assert lines["Num Sessions"] == "0 (+0) peak=1"
+    assert lines["Num Rejected"] == "0 (ruleset=0, timeout=0, upstream=0)"
+    assert (lines["Conn Accepts"], lines["Requests"]) == ("1 (+0)", "1 (+0)")
+    assert lines["Traffic"] == "Up 5 B, Down 5 B"
+    assert re.fullmatch(r"(P50|P90|P99|MAX)=\S+( \S+){3}", lines["Connect Latency"])
+
+
+def test_a_post_adds_rates_and_what_plugins_report(api: httpx.Client, reporter: Reporter) -> None:
+    assert "asked" not in api.get("/stats?q=x").text
+    text = api.post("/stats?nobanner=1&q=x%20y").text
+    assert names_in(text) == [*NAMES[:-1], *RATES]
+    assert text.startswith("Server Time")
+    assert text.endswith("asked for x y\n")
+    api.post("/stats")
+    assert len(reporter.intervals) == 2
+    assert all(interval >= 0 for interval in reporter.intervals)
+
+
+@pytest.mark.parametrize("value", ["1", "y", "yes", "on", "t", "true", "TRUE"])
+def test_switches_are_true_by_many_words(api: httpx.Client, value: str) -> None:
+    assert not api.get(f"/stats?nobanner={value}").text.startswith("neosocksd")
+    assert "Runtime             : fine" in api.get(f"/stats?runtime={value}").text
+
+
+@pytest.mark.parametrize("value", ["0", "no", "", "false"])
+def test_the_servers_lines_can_be_left_out(api: httpx.Client, value: str) -> None:
+    assert api.get(f"/stats?nobanner=1&server={value}").text == ""
+    assert api.post(f"/stats?nobanner=1&server={value}").text == "asked for \n"
+
+
+SAMPLE = re.compile(r'[a-z_:][a-z0-9_:]*(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? [0-9.e+-]+')
+
+
+def test_metrics_are_in_the_format_of_prometheus(
+    server: RunningServer, echo: EchoServer, api: httpx.Client
+) -> None:
+    relay(server, echo)
+    answer = api.get("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    typed: set[str] = set()
+    for line in answer.text.splitlines():
+        if line.startswith("# TYPE "):
+            name = line.split()[2]
+            assert name not in typed
+            typed.add(name)
+        elif not line.startswith("# HELP "):
+            assert SAMPLE.fullmatch(line), line
+            name = re.sub(r"_(sum|count)\Z", "", re.split(r"[ {]", line)[0])
+            assert name in typed
+    assert "neosocksd_requests_success_total 1\n" in answer.text
+    assert 'neosocksd_connect_latency_seconds{quantile="0.5"}' in answer.text
+    assert re.search(
+        r'protocol_bytes_total\{direction="rx",module="api_server"\} [1-9]', answer.text
+    )
+    assert answer.text.endswith("other 1\n")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl_gets_what_it_asks_for(server: RunningServer) -> None:
+    base = "http://{}:{}".format(*server.addresses[1][:2])
+    for arguments in (["/stats"], ["/stats", "-X", "POST"], ["/stats", "--compressed"]):
+        command = ["curl", "-sf", "--noproxy", "*", base + arguments[0], *arguments[1:]]
+        ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+        assert "Num Sessions        : " in ran.stdout
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert [format_bytes(n) for n in (0, 1023, 1536, 5 << 30)] == [
+        "0 B", "1023 B", "1.50 KiB", "5.00 GiB",
+    ]  # fmt: skip
+    assert [format_duration(s) for s in (0, 3661.5, 90000)] == [
+        "00:00:00", "01:01:01", "1d 01:00:00",
+    ]  # fmt: skip
+    samples = [float(n) for n in range(1, 101)]
+    assert [quantile(samples, q) for q in (0.5, 0.9, 0.99, 1.0)] == [50, 90, 99, 100]
+    assert quantile([7.0], 0.5) == 7

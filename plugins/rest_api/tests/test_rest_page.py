@@ -1,0 +1,258 @@
+"""The page in a browser: sessions come and go, are filtered and closed, and nothing complains."""
+
+import re
+import socket
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from neosocksd_core import ConfigurationError
+from neosocksd_core.testing import Client, Connection, EchoServer, RunningServer
+from neosocksd_rest_api.testing import Browser
+
+Serve = Callable[..., RunningServer]
+
+STATIC = Path(__file__).parents[1] / "neosocksd_rest_api" / "static"
+
+DELETE = "\ue017"
+DOWN = "\ue015"
+"""Keys by their WebDriver names."""
+
+CELL = "[...document.querySelectorAll('#rows td.c-{}')].map((cell) => cell.textContent)"
+USERS, TARGETS = CELL.format("user"), CELL.format("target")
+NOTICE = "document.getElementById('notice-text').textContent"
+
+
+def free_address() -> str:
+    """An address of this machine where nobody listened just now."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return f"127.0.0.1:{sock.getsockname()[1]}"
+
+
+def open_session(server: RunningServer, target: tuple[str, int], user: bytes) -> Connection:
+    """A client whose request was granted."""
+    client = Client(server.address)
+    client.send(b"\x05\x01\x02")
+    client.expect(b"\x05\x02")
+    client.send(b"\x01" + bytes([len(user)]) + user + b"\x01x")
+    client.expect(b"\x01\x00")
+    client.send(b"\x05\x01\x00\x01\x7f\x00\x00\x01" + target[1].to_bytes(2, "big"))
+    assert client.receive(10)[:2] == b"\x05\x00"
+    return client
+
+
+class Page:
+    """A server, and its page in a browser."""
+
+    def __init__(self, serve: Serve, browser: Browser, **settings: object) -> None:
+        self.api = free_address()
+        self.settings = {
+            "listen": "127.0.0.1:0",
+            "rest_api": {"listen": [self.api], **settings},
+        }
+        self.browser = browser
+        self.start(serve)
+        browser.open(f"http://{self.api}/")
+
+    def start(self, serve: Serve) -> None:
+        self.server = serve(self.settings, plugins=["socks5", "rest_api"])
+
+    def wait_live(self) -> None:
+        self.browser.wait_for("document.getElementById('live').textContent === 'live'")
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Generator[Browser]:
+    with Browser(tmp_path) as browser:
+        yield browser
+
+
+@pytest.fixture
+def stack() -> Generator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def test_sessions_appear_move_and_are_closed(
+    serve: Serve, browser: Browser, echo: EchoServer, stack: ExitStack
+) -> None:
+    page = Page(serve, browser)
+    page.wait_live()
+    browser.wait_for("!document.getElementById('empty').hidden")
+
+    alice, bob, mallory = (
+        stack.enter_context(open_session(page.server, echo.address, user))
+        for user in (b"alice", b"bob", b"<img src=x onerror=alert(1)>")
+    )
+    browser.wait_for(f"{USERS}.includes('alice') && {USERS}.includes('bob')")
+    browser.wait_for(f"{USERS}.includes('<img src=x onerror=alert(1)>')")
+    assert browser.run(f"return {TARGETS}")[0] == f"127.0.0.1:{echo.port}"
+    alice.send(b"x" * 50_000)
+    alice.expect(b"x" * 50_000)
+    browser.wait_for(f"{CELL.format('up')}.includes('50.0 kB')")
+
+    # A kill by mouse, by keyboard, and of all that a filter shows.
+    browser.write("#filter", "user:ALICE")
+    browser.wait_for(f"{USERS}.length === 1")
+    browser.run("document.querySelector('#rows td.c-close button').click()")
+    alice.expect_closed()
+    browser.wait_for("document.getElementById('empty-title').textContent === 'No session matches'")
+
+    browser.run(
+        "const f = document.getElementById('filter');"
+        "f.value = 'bob'; f.dispatchEvent(new Event('input'))"
+    )
+    browser.wait_for(f"{USERS}.length === 1")
+    browser.run("document.querySelector('#rows tr[tabindex=\"0\"]').focus()")
+    browser.press(DOWN)
+    browser.press(DELETE)
+    bob.expect_closed()
+
+    browser.run(
+        "const f = document.getElementById('filter');"
+        "f.value = ''; f.dispatchEvent(new Event('input'))"
+    )
+    browser.wait_for(f"{USERS}.length === 1")
+    mallory.send(b"still here")
+    mallory.expect(b"still here")
+    browser.run("document.getElementById('close-all').click()")
+    assert browser.run("return document.getElementById('confirm-dialog').open")
+    browser.run("document.querySelector('#confirm-dialog button.danger').click()")
+    mallory.expect_closed()
+    browser.wait_for(f"{NOTICE} === '1 session closed.'")
+    browser.wait_for(f"{USERS}.length === 0")
+    assert browser.complaints() == []
+
+
+def test_a_reload_shows_its_error(
+    serve: Serve, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Page(serve, browser)
+    page.wait_live()
+
+    def fail() -> None:
+        raise ConfigurationError("ruleset.lua:7: <oops> expected")
+
+    monkeypatch.setattr(page.server.server, "reread", fail)
+    browser.run("document.getElementById('reload').click()")
+    browser.wait_for(f"{NOTICE} === 'ruleset.lua:7: <oops> expected'")
+    monkeypatch.setattr(page.server.server, "reread", lambda: None)
+    browser.run("document.getElementById('reload').click()")
+    browser.wait_for(f"{NOTICE} === 'Reloaded.'")
+
+
+def test_a_token_is_asked_for_and_kept_for_the_tab(serve: Serve, browser: Browser) -> None:
+    page = Page(serve, browser, token="s3cret")
+    for token in ("wrong", "s3cret"):
+        browser.wait_for("document.getElementById('token-dialog').open")
+        browser.write("#token", token)
+        browser.run("document.querySelector('#token-dialog form').requestSubmit()")
+    page.wait_live()
+    assert browser.run("return [localStorage.length, sessionStorage.length]") == [0, 1]
+    assert browser.run("return document.cookie") == ""
+    browser.open(f"http://{page.api}/")
+    page.wait_live()
+
+
+def test_the_page_finds_a_server_that_comes_back(
+    serve: Serve, browser: Browser, echo: EchoServer, stack: ExitStack
+) -> None:
+    page = Page(serve, browser)
+    page.wait_live()
+    page.server.stop()
+    browser.wait_for("document.getElementById('live').textContent === 'reconnecting'")
+    page.start(serve)
+    page.wait_live()
+    stack.enter_context(open_session(page.server, echo.address, b"alice"))
+    browser.wait_for(f"{USERS}.includes('alice')")
+
+
+MANY = """
+const { Table } = await import("/table.js");
+const scroller = document.getElementById("scroller").cloneNode();
+document.body.append(scroller);
+const rows = document.createElement("tbody");
+const grid = document.createElement("table");
+grid.append(document.createElement("thead"), rows);
+scroller.append(grid);
+const table = new Table({ scroller, columns: document.createElement("tr"), rows, close: () => {} });
+const sessions = Array.from({ length: 5000 }, (_, id) => ({ id, client: `c${id}`, user: "", target: "t", chain: "",
+  frontend: "", state: "", opened: id, up: 0, down: 0, rate: 0 }));
+table.update(sessions);
+const start = performance.now();
+for (let turn = 0; turn < 10; turn += 1) {
+  for (const session of sessions) session.down += 1000;
+  table.update(sessions);
+}
+return [rows.childElementCount, (performance.now() - start) / 10, rows.children[1].cells[1].textContent];
+"""
+
+
+def test_five_thousand_sessions_are_light(serve: Serve, browser: Browser) -> None:
+    Page(serve, browser).wait_live()
+    rows, milliseconds, newest = browser.run(MANY)
+    assert newest == "c4999"
+    assert 10 < rows < 60
+    assert milliseconds < 100
+
+
+def test_the_order_rests_while_the_pointer_moves_over_the_rows(
+    serve: Serve, browser: Browser, echo: EchoServer, stack: ExitStack
+) -> None:
+    page = Page(serve, browser)
+    page.wait_live()
+    stack.enter_context(open_session(page.server, echo.address, b"alice"))
+    browser.wait_for(f"{USERS}.length === 1")
+    browser.run(
+        "window.moving = setInterval(() => document.getElementById('rows').dispatchEvent("
+        "new PointerEvent('pointermove')), 100)"
+    )
+    browser.wait_for("window.moving")
+    stack.enter_context(open_session(page.server, echo.address, b"bob"))
+    browser.wait_for("document.getElementById('count').textContent === '2'")
+    assert browser.run(f"return {USERS}") == ["alice"]
+    browser.run(
+        "clearInterval(window.moving);"
+        "document.getElementById('rows').dispatchEvent(new PointerEvent('pointerleave'))"
+    )
+    browser.wait_for(f"{USERS}.join() === 'bob,alice'")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_readable_on_a_phone_in_light_and_dark(
+    serve: Serve, browser: Browser, scheme: str, echo: EchoServer, stack: ExitStack
+) -> None:
+    browser.emulate(
+        "Emulation.setDeviceMetricsOverride",
+        width=360,
+        height=740,
+        deviceScaleFactor=1,
+        mobile=True,
+    )
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.emulate("Emulation.setEmulatedMedia", features=[feature])
+    page = Page(serve, browser)
+    page.wait_live()
+    stack.enter_context(open_session(page.server, echo.address, b"alice"))
+    browser.wait_for(f"{USERS}.length === 1")
+    assert browser.run("return document.documentElement.scrollWidth") <= 360
+    ground = browser.run("return getComputedStyle(document.documentElement).backgroundColor")
+    bright = sum(map(int, re.findall(r"\d+", ground)[:3])) > 384
+    assert bright is (scheme == "light")
+    unnamed = "[...document.querySelectorAll('button, input')].filter((e) => !(e.textContent.trim() || e.ariaLabel || e.labels?.length))"
+    assert browser.run(f"return {unnamed}.length") == 0
+
+
+def test_nothing_is_fetched_from_elsewhere_and_no_data_becomes_markup() -> None:
+    texts = {file.name: file.read_text(encoding="utf-8") for file in STATIC.iterdir()}
+    assert {"index.html", "page.css", "page.js"} <= set(texts)
+    for name, text in texts.items():
+        found = re.findall(r"https?://[^\s\"']+", text)
+        assert found in ([], ["http://www.w3.org/2000/svg"]), name
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text)
+        assert "<style" not in text
+        assert " style=" not in text
+        assert not re.search(r"<script(?![^>]* src=)", text)
+        assert not re.search(r"\son[a-z]+=", text)
