@@ -9,8 +9,11 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
 
-from neosocksd_core.reactor import READ, DeadlineQueue, Reactor
+from neosocksd_core.deadlines import DeadlineQueue
+from neosocksd_core.poller import READ
+from neosocksd_core.reactor import Reactor
 from neosocksd_core.sockets import reset
 
 LINGER_SECONDS = 2.0
@@ -24,14 +27,41 @@ _SIOCOUTQ = 0x5411
 _TCP_CLOSE = 7
 
 
+class _Lingering:
+    """A socket whose peer is given time to read our last reply and close; what it sends meanwhile is discarded."""
+
+    def __init__(
+        self, sock: socket.socket, reactor: Reactor, ended: Callable[["_Lingering"], None]
+    ) -> None:
+        self.sock = sock
+        self._ended = ended
+        self._discarded = 0
+        self._watch = reactor.watch(sock.fileno(), READ, self._discard)
+
+    def close(self) -> None:
+        self._watch.close()
+        self.sock.close()
+
+    def _discard(self, events: int) -> None:
+        try:
+            got = len(self.sock.recv(65536))
+        except BlockingIOError:
+            return
+        except OSError:
+            got = 0
+        self._discarded += got
+        if not got or self._discarded > _MAX_DISCARD:
+            self._ended(self)
+
+
 class Closer:
     """Owns sockets on their way out."""
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
-        self._lingering: dict[socket.socket, int] = {}
+        self._lingering: set[_Lingering] = set()
         self._delivering: dict[socket.socket, float] = {}
-        self._deadlines: DeadlineQueue[socket.socket] = DeadlineQueue(
+        self._deadlines: DeadlineQueue[_Lingering] = DeadlineQueue(
             reactor, LINGER_SECONDS, self._drop
         )
 
@@ -39,12 +69,12 @@ class Closer:
         """Send our end, then discard what the peer sends until it ends too. *sock* is not watched by anybody."""
         try:
             sock.shutdown(socket.SHUT_WR)
-            self._reactor.watch(sock.fileno(), READ, lambda events: self._discard(sock))
+            lingering = _Lingering(sock, self._reactor, self._drop)
         except OSError:
             sock.close()
             return
-        self._lingering[sock] = 0
-        self._deadlines.add(sock)
+        self._lingering.add(lingering)
+        self._deadlines.add(lingering)
 
     def reset(self, sock: socket.socket) -> None:
         """Reset *sock* once what was written to it has been delivered. It is not watched by anybody."""
@@ -57,29 +87,17 @@ class Closer:
 
     def close(self) -> None:
         """Close all that is left, at once."""
-        for sock in list(self._lingering):
-            self._drop(sock)
+        for lingering in list(self._lingering):
+            self._drop(lingering)
         for sock in self._delivering:
             reset(sock)
         self._delivering.clear()
         self._deadlines.close()
 
-    def _discard(self, sock: socket.socket) -> None:
-        try:
-            got = len(sock.recv(65536))
-        except BlockingIOError:
-            return
-        except OSError:
-            got = 0
-        self._lingering[sock] += got
-        if not got or self._lingering[sock] > _MAX_DISCARD:
-            self._drop(sock)
-
-    def _drop(self, sock: socket.socket) -> None:
-        self._deadlines.discard(sock)
-        self._lingering.pop(sock, None)
-        self._reactor.unwatch(sock.fileno())
-        sock.close()
+    def _drop(self, lingering: _Lingering) -> None:
+        self._deadlines.discard(lingering)
+        self._lingering.discard(lingering)
+        lingering.close()
 
     def _check_deliveries(self) -> None:
         now = time.monotonic()

@@ -4,13 +4,13 @@ import errno
 import os
 import socket
 import sys
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from neosocksd_core.addresses import Address, SocketAddress, pack_ip
 from neosocksd_core.errors import DialError
 from neosocksd_core.policy import Policy, unmap
-from neosocksd_core.reactor import WRITE, Reactor, Timer
+from neosocksd_core.poller import WRITE
+from neosocksd_core.reactor import Reactor, Timer
 from neosocksd_core.requests import Reason
 from neosocksd_core.settings import Settings
 
@@ -68,21 +68,47 @@ def error_of(code: int, where: str) -> DialError:
     return DialError(_REASONS.get(code, Reason.GENERAL_FAILURE), f"{where}: {os.strerror(code)}")
 
 
+Connection = tuple[socket.socket, SocketAddress]
+"""A socket that is connected, and our own address of the connection."""
+
+
+class _Attempt:
+    """A connection to one address that is under way."""
+
+    __slots__ = ("_connector", "host", "sock", "watch")
+
+    def __init__(
+        self, connector: "Connector", host: str, sock: socket.socket, reactor: Reactor
+    ) -> None:
+        self._connector = connector
+        self.host = host
+        self.sock = sock
+        self.watch = reactor.watch(sock.fileno(), WRITE, self._on_writable)
+
+    def close(self) -> None:
+        self.watch.close()
+        self.sock.close()
+
+    def _on_writable(self, events: int) -> None:
+        self.watch.close()
+        self._connector.attempted(self)
+
+
 class Connector:
-    """Tries addresses until one connects, and hands the socket over exactly once.
+    """Tries addresses until one connects, and hands it over exactly once.
 
     A connection attempt that is not done after :data:`ATTEMPT_DELAY` gets company by the next address; the first to stand wins,
     the sockets of the others are closed.
     """
 
     __slots__ = (
+        "_addresses",
         "_attempts",
         "_error",
         "_finish",
         "_guarded",
         "_judged",
         "_options",
-        "_pending",
         "_policy",
         "_port",
         "_reactor",
@@ -96,7 +122,7 @@ class Connector:
         policy: Policy,
         judged: bool,
         guarded: bool,
-        finish: Callable[["socket.socket | DialError", "SocketAddress | None"], None],
+        finish: Callable[[Connection | DialError], None],
     ) -> None:
         """*judged*: the block list of *policy* counts; *guarded*: its guarded addresses count."""
         self._reactor = reactor
@@ -106,41 +132,55 @@ class Connector:
         self._guarded = guarded
         self._finish = finish
         self._port = 0
-        self._pending: deque[str] = deque()
-        self._attempts: dict[int, tuple[socket.socket, str]] = {}
+        self._addresses: list[str] = []
+        """Still to be tried, the next one last."""
+        self._attempts: list[_Attempt] = []
         self._timer: Timer | None = None
-        self._error = DialError(Reason.GENERAL_FAILURE, "no address to connect to")
+        self._error: DialError | None = None
 
     def start(self, addresses: Sequence[str], port: int) -> None:
         """Begin; *addresses* are numeric, in the order to try them."""
         self._port = port
-        self._pending.extend(addresses)
+        self._addresses = [*reversed(addresses)]
         self._try_next()
 
     def cancel(self) -> None:
         """Give up: nothing is handed over any more, and nothing stays open."""
-        self._pending.clear()
+        self._addresses = []
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for fd, (sock, _) in self._attempts.items():
-            self._reactor.unwatch(fd)
+        for attempt in self._attempts:
+            attempt.close()
+        self._attempts = []
+
+    def attempted(self, attempt: _Attempt) -> None:
+        """*attempt* has come to its end, well or not."""
+        self._attempts.remove(attempt)
+        sock = attempt.sock
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
             sock.close()
-        self._attempts.clear()
+            self._error = error_of(code, self._name(attempt.host))
+        elif self._connected(sock, attempt.host):
+            return
+        self._try_next()
 
     def _try_next(self) -> None:
         """Start attempts until one is under way; report the last failure when there is nothing left."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._pending:
-            host = self._pending.popleft()
+        while self._addresses:
+            host = self._addresses.pop()
             if self._attempt(host):
-                if self._pending and self._attempts:
+                if self._addresses and self._attempts:
                     self._timer = self._reactor.call_later(ATTEMPT_DELAY, self._try_next)
                 return
         if not self._attempts:
-            self._finish(self._error, None)
+            self._finish(
+                self._error or DialError(Reason.GENERAL_FAILURE, "no address to connect to")
+            )
 
     def _attempt(self, host: str) -> bool:
         """Start one attempt; False where it failed at once."""
@@ -171,29 +211,16 @@ class Connector:
             for option in self._options:
                 sock.setsockopt(*option)
             code = sock.connect_ex((numeric, self._port))
+            if code == errno.EINPROGRESS:
+                self._attempts.append(_Attempt(self, host, sock, self._reactor))
+                return True
         except OSError as error:
             code = error.errno or 0
         if code == 0:
             return self._connected(sock, host)
-        if code != errno.EINPROGRESS:
-            sock.close()
-            self._error = error_of(code, self._name(host))
-            return False
-        fd = sock.fileno()
-        self._attempts[fd] = (sock, host)
-        self._reactor.watch(fd, WRITE, lambda events: self._on_writable(fd))
-        return True
-
-    def _on_writable(self, fd: int) -> None:
-        sock, host = self._attempts.pop(fd)
-        self._reactor.unwatch(fd)
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            sock.close()
-            self._error = error_of(code, self._name(host))
-        elif self._connected(sock, host):
-            return
-        self._try_next()
+        sock.close()
+        self._error = error_of(code, self._name(host))
+        return False
 
     def _connected(self, sock: socket.socket, host: str) -> bool:
         try:
@@ -210,7 +237,7 @@ class Connector:
             )
             return False
         self.cancel()
-        self._finish(sock, bound)
+        self._finish((sock, bound))
         return True
 
     def _name(self, host: str) -> str:

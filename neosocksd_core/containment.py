@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 
 class Crashable(Protocol):
@@ -12,17 +12,15 @@ class Crashable(Protocol):
 
 
 SelfT = TypeVar("SelfT", bound=Crashable)
-P = ParamSpec("P")
+ArgumentT = TypeVar("ArgumentT")
 
 
-def contained(
-    method: Callable[Concatenate[SelfT, P], None],
-) -> Callable[Concatenate[SelfT, P], None]:
-    """Make *method* end its own object, by ``crash``, instead of raising into the reactor."""
+def contained(method: Callable[[SelfT, ArgumentT], None]) -> Callable[[SelfT, ArgumentT], None]:
+    """Make *method*, a step that takes one argument, end its own object by ``crash`` instead of raising into the reactor."""
 
-    def run(self: SelfT, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def run(self: SelfT, argument: ArgumentT) -> None:
         try:
-            method(self, *args, **kwargs)
+            method(self, argument)
         except Exception as error:
             self.crash(error)
 

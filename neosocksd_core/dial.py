@@ -12,6 +12,7 @@ import anyio
 
 from neosocksd_core.addresses import Address, SocketAddress, pack_ip
 from neosocksd_core.connect import (
+    Connection,
     Connector,
     SocketOption,
     error_of,
@@ -19,11 +20,13 @@ from neosocksd_core.connect import (
     proxy_options,
 )
 from neosocksd_core.containment import contained
+from neosocksd_core.deadlines import DeadlineQueue
 from neosocksd_core.errors import DialError
 from neosocksd_core.filters import Filter, stack
 from neosocksd_core.policy import Policy
+from neosocksd_core.poller import READ, WRITE
 from neosocksd_core.protocols import ClientHandshake, Dialer
-from neosocksd_core.reactor import READ, WRITE, DeadlineQueue, Reactor
+from neosocksd_core.reactor import Reactor, Watch
 from neosocksd_core.requests import Forward, Reason, Upstream
 from neosocksd_core.resolver import Lookup, LookupResult, Names
 from neosocksd_core.settings import Settings
@@ -125,6 +128,7 @@ class Dial:
         "_shared",
         "_socket",
         "_started",
+        "_watch",
     )  # fmt: skip
 
     def __init__(self, shared: Dialling, forward: Forward, origin: Origin, finish: Finish) -> None:
@@ -135,6 +139,8 @@ class Dial:
         self._lookup: Lookup | None = None
         self._connector: Connector | None = None
         self._socket: socket.socket | None = None
+        self._watch: Watch | None = None
+        """Of the socket, while there are hops to talk to."""
         self._bound: SocketAddress | None = None
         self._hop = 0
         self._handshake: ClientHandshake | None = None
@@ -216,15 +222,14 @@ class Dial:
         )
 
     @contained
-    def _on_connected(self, result: socket.socket | DialError, bound: SocketAddress | None) -> None:
+    def _on_connected(self, result: Connection | DialError) -> None:
         self._connector = None
         if isinstance(result, DialError):
             self._fail(result)
             return
-        self._socket = result
-        self._bound = bound
+        self._socket, self._bound = result
         if self._forward.chain:
-            self._shared.reactor.watch(result.fileno(), READ, self._on_hop)
+            self._watch = self._shared.reactor.watch(self._socket.fileno(), READ, self._on_hop)
             self._next_hop()
         else:
             self._succeed()
@@ -312,8 +317,8 @@ class Dial:
             self._flush()
 
     def _flush(self) -> None:
-        sock = self._socket
-        if sock is None:
+        sock, watch = self._socket, self._watch
+        if sock is None or watch is None:
             return
         try:
             sent = sock.send(self._outgoing)
@@ -323,14 +328,12 @@ class Dial:
             self._fail(error_of(error.errno or 0, str(self._forward.chain[self._hop])))
             return
         self._outgoing = self._outgoing[sent:]
-        self._shared.reactor.change(sock.fileno(), READ | WRITE if self._outgoing else READ)
+        watch.want(READ | WRITE if self._outgoing else READ)
 
     def _succeed(self) -> None:
         sock, finish = self._socket, self._finish
         assert sock is not None
         assert self._bound is not None
-        if self._forward.chain:
-            self._shared.reactor.unwatch(sock.fileno())
         self._socket = self._finish = None
         self._release()
         self._shared.counters.connect_latency.append(time.monotonic() - self._started)
@@ -361,8 +364,10 @@ class Dial:
         if self._connector is not None:
             self._connector.cancel()
             self._connector = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         if self._socket is not None:
-            self._shared.reactor.unwatch(self._socket.fileno())
             self._socket.close()
             self._socket = None
         self._handshake = None

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from neosocksd_core.containment import contained
 from neosocksd_core.filters import Filter, FilterState
-from neosocksd_core.reactor import HANGUP, READ, WRITE
-from neosocksd_core.relay import Movers
+from neosocksd_core.poller import HANGUP, READ, WRITE
+from neosocksd_core.reactor import Reactor, Watch
 
 RECEIVE_SIZE = 65536
 MAX_QUEUED = 1 << 20
@@ -18,7 +18,7 @@ class Outcome(enum.Enum):
     """How a filtered relay ended, and so what is to be done with the two sockets, which stay open and unwatched."""
 
     TUNNEL = enum.auto()
-    """Relay on, untouched."""
+    """Relay on, untouched; the client's socket is still watched."""
     NEXT = enum.auto()
     """Close the upstream; the client may send another request."""
     CLOSE = enum.auto()
@@ -38,12 +38,11 @@ _OUTCOMES = {
 class Side:
     """One peer: its socket, what waits to be sent to it, and what has ended."""
 
-    __slots__ = ("broken", "count", "ended", "events", "queued", "resting", "shut", "sock")
+    __slots__ = ("broken", "count", "ended", "queued", "resting", "shut", "sock", "watch")
 
-    def __init__(self, sock: socket.socket, events: int) -> None:
+    def __init__(self, sock: socket.socket, watch: Watch) -> None:
         self.sock = sock
-        self.events = events
-        """What it is watched for, -1 while it is not watched."""
+        self.watch = watch
         self.queued = b""
         self.count = 0
         """Bytes that it has been sent."""
@@ -54,41 +53,44 @@ class Side:
         self.broken = False
         """It takes no more."""
         self.resting = False
-        """It has hung up while it is not being read; it is not watched until it is to be read again."""
+        """It has hung up while it is not being read; it rests until it is to be read again."""
 
 
 class FilterRelay:
     """Joins a client and an upstream through a filter. Calls *finish* once."""
 
-    __slots__ = ("_filter", "_finish", "_reactor", "_report", "client", "upstream")
+    __slots__ = ("_filter", "_finish", "_report", "client", "upstream")
 
     def __init__(
         self,
-        shared: Movers,
+        reactor: Reactor,
         client: socket.socket,
+        watch: Watch,
         upstream: socket.socket,
         stream_filter: Filter,
         finish: Callable[[Outcome], None],
         report: Callable[[Exception], None],
     ) -> None:
-        """*report* is told what the filter raised, before that ends the relay."""
-        self._reactor = shared.reactor
+        """*watch* is the client's, which is the relay's from now on; the upstream's socket is not watched yet.
+
+        *report* is told what the filter raised, before that ends the relay.
+        """
         self._filter = stream_filter
         self._finish: Callable[[Outcome], None] | None = finish
         self._report = report
-        self.client = Side(client, READ)
-        self.upstream = Side(upstream, -1)
+        watch.callback = self._on_client
+        self.client = Side(client, watch)
+        self.upstream = Side(upstream, reactor.watch(upstream.fileno(), READ, self._on_upstream))
+
+    def start(self, early_up: bytes, early_down: bytes) -> None:
+        """Begin, with what the client has sent already, and with what it is to be sent first."""
+        self.client.queued = early_down
+        self._begin(early_up)
 
     @contained
-    def start(self, early_up: bytes, early_down: bytes) -> None:
-        """Begin, with what the client has sent already, and with what it is to be sent first.
-
-        The client's socket is watched for READ already, by another; the upstream's is not watched.
-        """
-        self._reactor.hand_over(self.client.sock.fileno(), self._on_client)
+    def _begin(self, early_up: bytes) -> None:
         if early_up:
             self._filter.from_client(early_up)
-        self.client.queued = early_down
         self._proceed()
 
     def abort(self) -> None:
@@ -103,7 +105,7 @@ class FilterRelay:
     @contained
     def _on_client(self, events: int) -> None:
         client = self.client
-        if events & HANGUP and not client.events & READ and not client.ended:
+        if events & HANGUP and not client.watch.wants(READ) and not client.ended:
             client.resting = True
         elif events & ~WRITE and not client.ended:
             try:
@@ -124,7 +126,7 @@ class FilterRelay:
     @contained
     def _on_upstream(self, events: int) -> None:
         upstream = self.upstream
-        if events & HANGUP and not upstream.events & READ and not upstream.ended:
+        if events & HANGUP and not upstream.watch.wants(READ) and not upstream.ended:
             upstream.resting = True
         elif events & ~WRITE and not upstream.ended:
             try:
@@ -160,8 +162,8 @@ class FilterRelay:
             if client.shut and upstream.shut:
                 self._end(Outcome.CLOSE)
             else:
-                self._update(client, upstream, self._on_client)
-                self._update(upstream, client, self._on_upstream)
+                _update(client, upstream)
+                _update(upstream, client)
 
     def _send(self, side: Side) -> bool:
         """Send what is queued for *side*; False where it takes no more."""
@@ -191,29 +193,22 @@ class FilterRelay:
                 except OSError:
                     side.broken = True
 
-    def _update(self, side: Side, other: Side, callback: Callable[[int], None]) -> None:
-        reading = not side.ended and not other.queued and len(side.queued) < MAX_QUEUED
-        events = (READ if reading else 0) | (WRITE if side.queued else 0)
-        if reading:
-            side.resting = False
-        if side.resting or (not events and (side.broken or (side.ended and side.shut))):
-            events = -1
-        if events == side.events:
-            return
-        fd = side.sock.fileno()
-        if events < 0:
-            self._reactor.unwatch(fd)
-        elif side.events < 0:
-            self._reactor.watch(fd, events, callback)
-        else:
-            self._reactor.change(fd, events)
-        side.events = events
-
     def _end(self, outcome: Outcome) -> None:
         finish, self._finish = self._finish, None
-        for side in (self.client, self.upstream):
-            if side.events >= 0:
-                self._reactor.unwatch(side.sock.fileno())
-                side.events = -1
+        if outcome is not Outcome.TUNNEL:
+            self.client.watch.close()
+        self.upstream.watch.close()
         if finish is not None:
             finish(outcome)
+
+
+def _update(side: Side, other: Side) -> None:
+    """Watch *side* for what it is needed for next."""
+    reading = not side.ended and not other.queued and len(side.queued) < MAX_QUEUED
+    events = (READ if reading else 0) | (WRITE if side.queued else 0)
+    if reading:
+        side.resting = False
+    if side.resting or (not events and (side.broken or (side.ended and side.shut))):
+        side.watch.rest()
+    else:
+        side.watch.want(events)

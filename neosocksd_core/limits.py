@@ -1,7 +1,6 @@
 """Who may connect: session limits, and the start-up limits that keep a flood of half-open connections from everybody else."""
 
 import random
-from collections import Counter
 
 from neosocksd_core.sessions import SessionTable
 from neosocksd_core.settings import Settings
@@ -12,7 +11,7 @@ class Admission:
 
     def __init__(self, settings: Settings, table: SessionTable) -> None:
         self._table = table
-        self._clients: Counter[str] = Counter()
+        self._clients: dict[str, int] = {}
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
@@ -27,7 +26,7 @@ class Admission:
         """Whether a connection from *host* is to be served; if so, :meth:`leave` is called at its end."""
         if self._max_sessions and len(self._table) >= self._max_sessions:
             return False
-        if self._max_per_client and self._clients[host] >= self._max_per_client:
+        if self._max_per_client and self._clients.get(host, 0) >= self._max_per_client:
             return False
         halfopen = self._table.num_halfopen
         if self._full and halfopen >= self._full:
@@ -39,11 +38,10 @@ class Admission:
 
     def enter(self, host: str) -> None:
         """Count a connection from *host* that was let in before, and begins another session."""
-        self._clients[host] += 1
+        self._clients[host] = self._clients.get(host, 0) + 1
 
     def leave(self, host: str) -> None:
         """A served connection from *host* has ended."""
-        if self._clients[host] <= 1:
-            del self._clients[host]
-        else:
-            self._clients[host] -= 1
+        count = self._clients.pop(host) - 1
+        if count:
+            self._clients[host] = count

@@ -16,8 +16,10 @@ from pathlib import Path
 from neosocksd_core.addresses import Address, SocketAddress
 from neosocksd_core.connect import stream_options
 from neosocksd_core.errors import ListenError
-from neosocksd_core.reactor import READ, Reactor, Timer
+from neosocksd_core.poller import READ
+from neosocksd_core.reactor import Reactor, Timer
 from neosocksd_core.settings import Settings
+from neosocksd_core.sockets import ListeningSocket
 
 BACKLOG = 4096
 ACCEPTS_A_WAKE = 64
@@ -57,7 +59,7 @@ def bind_unix(path: str) -> socket.socket:
 
     :raises ListenError: one line that names the path and the cause.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = ListeningSocket(socket.AF_UNIX)
     try:
         sock.setblocking(False)
         _remove_stale(path)
@@ -86,8 +88,8 @@ def _bind_one(host: str, port: int, settings: Settings, v6only: bool) -> socket.
         found = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
         )
-        family, kind, protocol, _, sockaddr = found[0]
-        sock = socket.socket(family, kind, protocol)
+        family, _, _, _, sockaddr = found[0]
+        sock = ListeningSocket(family)
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if settings.reuseport:
@@ -124,13 +126,13 @@ class Listener:
         self._log = log
         self._pause: Timer | None = None
         self._quiet_until = 0.0
-        reactor.watch(sock.fileno(), READ, self._on_readable)
+        self._watch = reactor.watch(sock.fileno(), READ, self._on_readable)
 
     def stop(self) -> None:
         """Accept no more. The socket stays open: it is its owner's."""
         if self._pause is not None:
             self._pause.cancel()
-        self._reactor.unwatch(self._socket.fileno())
+        self._watch.close()
 
     def _on_readable(self, events: int) -> None:
         accept, on_accept = self._socket.accept, self.on_accept
@@ -156,9 +158,9 @@ class Listener:
         if now >= self._quiet_until:
             self._quiet_until = now + LOG_SECONDS
             self._log.error("cannot accept, clients have to wait: %s", error.strerror)
-        self._reactor.change(self._socket.fileno(), 0)
+        self._watch.want(0)
         self._pause = self._reactor.call_later(PAUSE_SECONDS, self._resume)
 
     def _resume(self) -> None:
         self._pause = None
-        self._reactor.change(self._socket.fileno(), READ)
+        self._watch.want(READ)

@@ -26,8 +26,9 @@ from neosocksd_core.errors import DialError, ProtocolError
 from neosocksd_core.filters import Filter, stack
 from neosocksd_core.log import escape
 from neosocksd_core.pipeline import Pipeline
+from neosocksd_core.poller import READ
 from neosocksd_core.protocols import Frontend, Handshake
-from neosocksd_core.reactor import READ
+from neosocksd_core.reactor import Watch
 from neosocksd_core.requests import (
     Authenticate,
     Connect,
@@ -62,13 +63,14 @@ class Owner(Protocol):
 
     def relay(
         self,
+        watch: Watch,
         upstream: Upstream,
         stream_filter: Filter | None,
         early_up: bytes,
         early_down: bytes,
         handshake: Handshake | None,
     ) -> None:
-        """The upstream stands and the client knows."""
+        """The upstream stands and the client knows; *watch* is that of the client's socket."""
 
     def end(self, outcome: str, dispose: Callable[[socket.socket], None]) -> None:
         """There will be no relay."""
@@ -89,6 +91,7 @@ class Negotiation:
         "_session",
         "_socket",
         "_upstreams",
+        "_watch",
         "is_idle",
     )
 
@@ -98,6 +101,7 @@ class Negotiation:
         self._pipeline = pipeline
         self._session = session
         self._socket = sock
+        self._watch = pipeline.reactor.watch(sock.fileno(), READ, self._on_handshake)
         self._handshake = handshake
         self._connect: Connect | None = None
         self._early_data = b""
@@ -121,7 +125,8 @@ class Negotiation:
             self._pipeline.table.num_idle -= 1
 
     def cancel(self) -> None:
-        """Give up all that is under way. Nothing is sent."""
+        """Give up all that is under way, and leave the client. Nothing is sent."""
+        self._watch.close()
         self._wake()
         self._is_over = True
         if self._dial is not None:
@@ -132,14 +137,17 @@ class Negotiation:
             self._scope = None
         self._close_upstreams()
 
-    @contained
     def expire(self) -> None:
         """The time from accept to relay has passed."""
         if self.is_idle:
             self._session.end("idle", socket.socket.close)
-            return
-        self._pipeline.counters.num_reject_timeout += 1
-        if self._connect is None:
+        else:
+            self._pipeline.counters.num_reject_timeout += 1
+            self._time_out(self._connect)
+
+    @contained
+    def _time_out(self, connect: Connect | None) -> None:
+        if connect is None:
             self._handshake.expire()
         else:
             self._handshake.reject(Reason.TIMED_OUT)
@@ -157,7 +165,6 @@ class Negotiation:
     @contained
     def start(self, wait: bool) -> None:
         """Begin, with the client's first byte where that is to be waited for, else with what the handshake has to say."""
-        self._pipeline.reactor.watch(self._socket.fileno(), READ, self._on_handshake)
         if not wait:
             self._take_event()
 
@@ -192,7 +199,7 @@ class Negotiation:
             case None:
                 pass
             case Connect():
-                self._pipeline.reactor.hand_over(self._socket.fileno(), self._on_early_data)
+                self._watch.callback = self._on_early_data
                 self._route(event)
             case Authenticate():
                 self._judge(event.credentials)
@@ -214,19 +221,19 @@ class Negotiation:
     def _judge(self, credentials: Credentials) -> None:
         authenticator = self._pipeline.authenticator
         if authenticator is None:
-            self._on_judged(True, "")
+            self._on_judged((credentials, True))
             return
-        user = escape(credentials.username)
         verdict = authenticator.authenticate(credentials, self._session.client)
         if isawaitable(verdict):
-            self._pipeline.reactor.hand_over(self._socket.fileno(), self._on_early_data)
+            self._watch.callback = self._on_early_data
             self._scope = self._pipeline.reactor.spawn(
-                partial(self._await_verdict, verdict, user), name=f"authenticate {self._session.id}"
+                partial(self._await_verdict, credentials, verdict),
+                name=f"authenticate {self._session.id}",
             )
         else:
-            self._on_judged(verdict, user)
+            self._on_judged((credentials, verdict))
 
-    async def _await_verdict(self, answer: Awaitable[bool], user: str) -> None:
+    async def _await_verdict(self, credentials: Credentials, answer: Awaitable[bool]) -> None:
         try:
             accepted = await answer
         except Exception as error:
@@ -234,16 +241,17 @@ class Negotiation:
             accepted = False
         self._scope = None
         if not self._is_over:
-            self._pipeline.reactor.hand_over(self._socket.fileno(), self._on_handshake)
+            self._watch.callback = self._on_handshake
             self._resume_reading()
-            self._on_judged(accepted, user)
+            self._on_judged((credentials, accepted))
 
     @contained
-    def _on_judged(self, accepted: bool, user: str) -> None:
+    def _on_judged(self, verdict: tuple[Credentials, bool]) -> None:
+        credentials, accepted = verdict
         self._handshake.judge(accepted)
         if not accepted:
             self._pipeline.counters.num_reject_ruleset += 1
-            self._end_after_reply(f"credentials of {user} refused")
+            self._end_after_reply(f"credentials of {escape(credentials.username)} refused")
             return
         if self._early_data:
             early, self._early_data = self._early_data, b""
@@ -376,13 +384,15 @@ class Negotiation:
     def _grant(self, upstream: Upstream) -> None:
         handshake = self._handshake
         early_down = upstream.early_data
+        stream_filter = upstream.filter
         try:
             own_filter = handshake.grant(upstream.bound)
-            if own_filter is not None and early_down:
-                own_filter.from_upstream(early_down)
-                early_down = b""
-            filters = [f for f in (own_filter, upstream.filter) if f is not None]
-            stream_filter = stack(filters) if filters else None
+            if own_filter is not None:
+                if early_down:
+                    own_filter.from_upstream(early_down)
+                    early_down = b""
+                filters = (own_filter,) if stream_filter is None else (own_filter, stream_filter)
+                stream_filter = stack(filters)
             reply = handshake.data_to_send()
             early_up = handshake.trailing_data() + self._early_data
         except Exception:
@@ -394,7 +404,9 @@ class Negotiation:
         self._resume_reading()
         self._is_over = True
         next_handshake = None if own_filter is None else handshake
-        self._session.relay(upstream, stream_filter, early_up, early_down, next_handshake)
+        self._session.relay(
+            self._watch, upstream, stream_filter, early_up, early_down, next_handshake
+        )
 
     # the client, while it waits
 
@@ -413,13 +425,13 @@ class Negotiation:
         self._early_data += data
         self._client_ended = not data
         if self._client_ended or len(self._early_data) >= MAX_EARLY_DATA:
-            self._pipeline.reactor.change(self._socket.fileno(), 0)
+            self._watch.want(0)
 
     def _resume_reading(self) -> None:
         """Watch the client again, should it have ended or sent too much while it waited."""
         if self._client_ended or len(self._early_data) >= MAX_EARLY_DATA:
             self._client_ended = False
-            self._pipeline.reactor.change(self._socket.fileno(), READ)
+            self._watch.want(READ)
 
     def _end_after_reply(self, outcome: str) -> None:
         """Send what the handshake has queued, and close so that the client can read it."""

@@ -7,11 +7,12 @@ import anyio
 
 from neosocksd_core.addresses import Address, Chain
 from neosocksd_core.closing import Closer
+from neosocksd_core.deadlines import DeadlineQueue
 from neosocksd_core.dial import Dialling
 from neosocksd_core.limits import Admission
 from neosocksd_core.log import escape
 from neosocksd_core.protocols import Authenticator, Observer, Router
-from neosocksd_core.reactor import DeadlineQueue, Reactor
+from neosocksd_core.reactor import Reactor
 from neosocksd_core.relay import Movers
 from neosocksd_core.requests import SessionInfo
 from neosocksd_core.sessions import LiveSession, SessionTable

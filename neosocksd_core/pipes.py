@@ -25,18 +25,21 @@ class Pipe:
 class PipePool:
     """Keeps a few pipes ready. Only sessions whose peer is slower than the other hold one between two events."""
 
-    def __init__(self, keep: int = 16) -> None:
+    def __init__(self, has_pipes: bool = HAS_SPLICE, keep: int = 16) -> None:
+        self._has_pipes = has_pipes
         self._keep = keep
         self._free: list[Pipe] = []
 
-    def take(self) -> Pipe:
-        """An empty pipe.
-
-        :raises OSError: when descriptors have run out.
-        """
+    def take(self) -> Pipe | None:
+        """An empty pipe, or None where there is none to be had: bytes are then to be copied."""
         if self._free:
             return self._free.pop()
-        read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        if not self._has_pipes:
+            return None
+        try:
+            read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None  # descriptors have run out
         try:
             fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         except OSError:

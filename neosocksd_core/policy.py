@@ -80,16 +80,17 @@ class Policy:
     """
 
     def __init__(self, settings: Settings, guarded: Iterable[SocketAddress] = ()) -> None:
-        blocked = {AddressClass.UNSPECIFIED}
+        blocked = [AddressClass.UNSPECIFIED]
         if settings.block_loopback:
-            blocked.add(AddressClass.LOOPBACK)
+            blocked.append(AddressClass.LOOPBACK)
         if settings.block_multicast:
-            blocked.add(AddressClass.MULTICAST)
+            blocked.append(AddressClass.MULTICAST)
         if settings.block_local:
-            blocked.add(AddressClass.LOCAL)
+            blocked.append(AddressClass.LOCAL)
         if settings.block_global:
-            blocked.add(AddressClass.GLOBAL)
-        self._blocked = frozenset(blocked)
+            blocked.append(AddressClass.GLOBAL)
+        # A tuple, where the members of an enumeration are found by identity: hashing one costs a call.
+        self._blocked = tuple(blocked)
         self._guarded: dict[int, set[bytes]] = {}
         for host, port, *_ in guarded:
             packed = pack_ip(host)

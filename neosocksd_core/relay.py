@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from neosocksd_core.closing import Closer
 from neosocksd_core.pipes import HAS_SPLICE, PIPE_SIZE, Pipe, PipePool
-from neosocksd_core.reactor import HANGUP, READ, WRITE, Reactor
+from neosocksd_core.poller import HANGUP, READ, WRITE
+from neosocksd_core.reactor import Reactor, Watch
 
 BUFFER_SIZE = 1 << 18
 
@@ -25,12 +26,12 @@ class Movers:
     def __init__(self, reactor: Reactor, closer: Closer, use_splice: bool) -> None:
         self.reactor = reactor
         self.closer = closer
-        self.pipes = PipePool() if use_splice and HAS_SPLICE else None
-        self.buffer = bytearray(0 if self.pipes is not None else BUFFER_SIZE)
+        self.pipes = PipePool(use_splice and HAS_SPLICE)
+        self.buffer = bytearray()
+        """For bytes that are copied, once there are any."""
 
     def close(self) -> None:
-        if self.pipes is not None:
-            self.pipes.close()
+        self.pipes.close()
 
 
 class Flow:
@@ -53,6 +54,19 @@ class Flow:
         self.in_pipe = 0
         self.unsent = b""
 
+    @property
+    def is_waiting(self) -> bool:
+        """Something was read that the sink has not taken."""
+        return self.pipe is not None or bool(self.unsent)
+
+    def drop(self) -> None:
+        """Give up what waits."""
+        self.unsent = b""
+        self.in_pipe = 0
+        if self.pipe is not None:
+            self.pipe.close()
+            self.pipe = None
+
 
 class Relay:
     """Joins a client's and an upstream's socket. Calls *finish* once, with True where both sides ended in order.
@@ -60,128 +74,129 @@ class Relay:
     After that both sockets are closed.
     """
 
-    __slots__ = (
-        "_client_events",
-        "_finish",
-        "_is_broken",
-        "_shared",
-        "_upstream_events",
-        "down",
-        "up",
-    )
+    __slots__ = ("_client", "_finish", "_is_broken", "_movers", "_upstream", "down", "up")
 
     def __init__(
         self,
-        shared: Movers,
+        movers: Movers,
         client: socket.socket,
+        watch: Watch,
         upstream: socket.socket,
         finish: Callable[[bool], None],
     ) -> None:
-        self._shared = shared
+        """*watch* is the client's, which is the relay's from now on; the upstream's socket is not watched yet."""
+        self._movers = movers
         self._finish = finish
+        self._is_broken = False
         self.up = Flow(client, upstream)
         self.down = Flow(upstream, client)
-        # What they are watched for, -1 while they are not watched.
-        self._client_events = READ
-        self._upstream_events = READ
-        self._is_broken = False
+        self._client = watch
+        watch.callback = self._on_client
+        self._upstream = movers.reactor.watch(upstream.fileno(), READ, self._on_upstream)
 
     def start(self, early_up: bytes, early_down: bytes) -> None:
-        """Begin. The client's socket is watched for READ already, by another; the upstream's is not watched."""
-        reactor = self._shared.reactor
-        client, upstream = self.up.source, self.up.sink
-        reactor.hand_over(client.fileno(), self._on_client)
-        reactor.watch(upstream.fileno(), READ, self._on_upstream)
-        if early_up or early_down:
-            self.up.unsent = early_up
-            self.down.unsent = early_down
-            if self._write(self.up) and self._write(self.down):
-                self._update()
+        """Send first what came early from either side."""
+        self.up.unsent = early_up
+        self.down.unsent = early_down
+        if self._write(self.up) and self._write(self.down):
+            self._update()
 
     def abort(self) -> None:
         """Reset both connections."""
         self._end(orderly=False)
 
     def _on_client(self, events: int) -> None:
-        self._serve(events, self.up, self.down)
+        if events == READ:
+            self._read(self.up)
+        else:
+            self._serve(events, self._client, self.up, self.down)
 
     def _on_upstream(self, events: int) -> None:
-        self._serve(events, self.down, self.up)
-
-    def _serve(self, events: int, incoming: Flow, outgoing: Flow) -> None:
-        """A socket has events: *incoming* is the flow that reads it, *outgoing* the one that writes it."""
-        if events & WRITE and not self._write(outgoing):
-            return
-        if events & ~WRITE:
-            if incoming.ended or incoming.in_pipe or incoming.unsent:
-                if events & HANGUP:
-                    self._on_broken(incoming)
-                    return
-            elif not self._read(incoming):
-                return
-        self._update()
-
-    def _on_broken(self, incoming: Flow) -> None:
-        """The source broke while it is not being read: deliver what was read before, then find out by reading."""
-        if incoming.ended:
-            self._end(orderly=False)
-            return
-        # Nothing can mask a hang-up, so the descriptor rests until it is wanted again.
-        self._shared.reactor.unwatch(incoming.source.fileno())
-        if incoming is self.up:
-            self._client_events = -1
+        if events == READ:
+            self._read(self.down)
         else:
-            self._upstream_events = -1
+            self._serve(events, self._upstream, self.down, self.up)
 
-    def _read(self, flow: Flow) -> bool:
-        """Move what the source has; False if that ended the relay."""
-        pipes = self._shared.pipes
-        if pipes is None:
-            return self._read_copying(flow)
+    def _serve(self, events: int, watch: Watch, incoming: Flow, outgoing: Flow) -> None:
+        """A socket has more than data: *incoming* is the flow that reads it, *outgoing* the one that writes it."""
+        if events & WRITE:
+            if not self._write(outgoing):
+                return
+            self._update()
+        if not events & ~WRITE:
+            return
+        if incoming.ended:
+            if events & HANGUP:
+                self._end(orderly=False)
+        elif incoming.is_waiting:
+            # The source broke while it is not being read: what was read before is delivered, then reading finds out.
+            if events & HANGUP:
+                watch.rest()
+        else:
+            self._read(incoming)
+
+    def _read(self, flow: Flow) -> None:
+        """Move what the source has; nothing of it waits."""
+        pipes = self._movers.pipes
+        pipe = pipes.take()
+        if pipe is None:
+            self._copy(flow)
+            return
         try:
-            pipe = pipes.take()
-        except OSError:
-            return self._read_copying(flow)
-        try:
-            got = os.splice(flow.source.fileno(), pipe.write, PIPE_SIZE, flags=_SPLICE_FLAGS)
+            got = os.splice(flow.source.fileno(), pipe.write, PIPE_SIZE, None, None, _SPLICE_FLAGS)
         except BlockingIOError:
             pipes.give_back(pipe)
-            return True
+            return
         except OSError:
             pipes.give_back(pipe)
             self._end(orderly=False)
-            return False
-        if got == 0:
+            return
+        if not got:
             pipes.give_back(pipe)
-            return self._source_ended(flow)
-        flow.pipe = pipe
-        flow.in_pipe = got
-        return self._write(flow)
+            self._source_ended(flow)
+            return
+        try:
+            sent = os.splice(pipe.read, flow.sink.fileno(), got, None, None, _SPLICE_FLAGS)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            pipe.close()
+            self._sink_broke(flow)
+            return
+        flow.count += sent
+        if sent == got:
+            pipes.give_back(pipe)
+        else:
+            flow.pipe = pipe
+            flow.in_pipe = got - sent
+            self._update()
 
-    def _read_copying(self, flow: Flow) -> bool:
-        buffer = self._shared.buffer
+    def _copy(self, flow: Flow) -> None:
+        buffer = self._movers.buffer
         if not buffer:
             buffer.extend(bytes(BUFFER_SIZE))
         try:
             got = flow.source.recv_into(buffer)
         except BlockingIOError:
-            return True
+            return
         except OSError:
             self._end(orderly=False)
-            return False
-        if got == 0:
-            return self._source_ended(flow)
+            return
+        if not got:
+            self._source_ended(flow)
+            return
         try:
             with memoryview(buffer) as view:
                 sent = flow.sink.send(view[:got])
         except BlockingIOError:
             sent = 0
         except OSError:
-            return self._sink_broke(flow)
+            self._sink_broke(flow)
+            return
         flow.count += sent
         if sent < got:
             flow.unsent = bytes(buffer[sent:got])
-        return True
+            self._update()
 
     def _write(self, flow: Flow) -> bool:
         """Write what waits for the sink; False if that ended the relay."""
@@ -192,13 +207,12 @@ class Relay:
                 flow.unsent = flow.unsent[sent:]
             if flow.pipe is not None and not flow.unsent:
                 sent = os.splice(
-                    flow.pipe.read, flow.sink.fileno(), flow.in_pipe, flags=_SPLICE_FLAGS
+                    flow.pipe.read, flow.sink.fileno(), flow.in_pipe, None, None, _SPLICE_FLAGS
                 )
                 flow.count += sent
                 flow.in_pipe -= sent
                 if not flow.in_pipe:
-                    assert self._shared.pipes is not None
-                    self._shared.pipes.give_back(flow.pipe)
+                    self._movers.pipes.give_back(flow.pipe)
                     flow.pipe = None
         except BlockingIOError:
             return True
@@ -208,67 +222,49 @@ class Relay:
 
     def _sink_broke(self, flow: Flow) -> bool:
         """The sink takes no more; what it sent before it broke is still delivered. False if there is nothing of that."""
-        other = self.down if flow is self.up else self.up
         self._is_broken = True
-        if other.ended:
+        if self.up.ended or self.down.ended:
             self._end(orderly=False)
             return False
         flow.ended = True
-        flow.unsent = b""
-        flow.in_pipe = 0
-        if flow.pipe is not None:
-            flow.pipe.close()
-            flow.pipe = None
+        flow.drop()
+        self._update()
         return True
 
-    def _source_ended(self, flow: Flow) -> bool:
-        """Pass the end on; False once both directions have ended."""
+    def _source_ended(self, flow: Flow) -> None:
+        """Pass the end on; both directions ended are the end of the relay."""
         flow.ended = True
         if self.up.ended and self.down.ended:
             self._end(orderly=not self._is_broken)
-            return False
+            return
         try:
             flow.sink.shutdown(socket.SHUT_WR)
         except OSError:
-            return self._sink_broke(flow)
-        return True
+            self._is_broken = True
+        self._update()
 
     def _update(self) -> None:
         """Watch each socket for what its two flows need of it."""
         up, down = self.up, self.down
-        reading_client = not (up.ended or up.in_pipe or up.unsent)
-        reading_upstream = not (down.ended or down.in_pipe or down.unsent)
-        client = (READ if reading_client else 0) | (WRITE if down.in_pipe or down.unsent else 0)
-        upstream = (READ if reading_upstream else 0) | (WRITE if up.in_pipe or up.unsent else 0)
-        if client != self._client_events:
-            self._client_events = self._change(
-                up.source, self._client_events, client, self._on_client
-            )
-        if upstream != self._upstream_events:
-            self._upstream_events = self._change(
-                up.sink, self._upstream_events, upstream, self._on_upstream
-            )
+        self._watch(self._client, up, down)
+        self._watch(self._upstream, down, up)
 
-    def _change(
-        self, sock: socket.socket, before: int, events: int, callback: Callable[[int], None]
-    ) -> int:
-        if before >= 0:
-            self._shared.reactor.change(sock.fileno(), events)
-        elif events:
-            self._shared.reactor.watch(sock.fileno(), events, callback)
-        else:
-            return before
-        return events
+    def _watch(self, watch: Watch, incoming: Flow, outgoing: Flow) -> None:
+        events = 0 if incoming.ended or incoming.is_waiting else READ
+        if outgoing.is_waiting:
+            events |= WRITE
+        watch.want(events)
 
     def _end(self, orderly: bool) -> None:
-        reactor = self._shared.reactor
-        for flow in (self.up, self.down):
-            reactor.unwatch(flow.source.fileno())
-            if flow.pipe is not None:
-                flow.pipe.close()
-                flow.pipe = None
-            if orderly:
-                flow.source.close()
-            else:
-                self._shared.closer.reset(flow.source)
+        self._client.close()
+        self._upstream.close()
+        client, upstream = self.up.source, self.down.source
+        if orderly:
+            client.close()
+            upstream.close()
+        else:
+            self.up.drop()
+            self.down.drop()
+            self._movers.closer.reset(client)
+            self._movers.closer.reset(upstream)
         self._finish(orderly)

@@ -23,11 +23,12 @@ from neosocksd_core.endpoints import Endpoint
 from neosocksd_core.errors import ConfigurationError, NeosocksdError
 from neosocksd_core.listening import BoundSockets, Place, close_listeners, plan
 from neosocksd_core.log import NOTICE
+from neosocksd_core.loops import open_reactor
 from neosocksd_core.pipeline import Pipeline
 from neosocksd_core.plugins import PluginInfo, Plugins
 from neosocksd_core.policy import Policy
 from neosocksd_core.protocols import Authenticator, Dialer, Resolver, Router
-from neosocksd_core.reactor import Reactor, open_reactor
+from neosocksd_core.reactor import Reactor
 from neosocksd_core.requests import Forward, SessionInfo, Upstream
 from neosocksd_core.resolver import Names, SystemResolver
 from neosocksd_core.runtime import NotRunningError, Runtime

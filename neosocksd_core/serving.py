@@ -19,6 +19,8 @@ from neosocksd_core.settings import Settings
 _IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
 """Signals without a meaning here, whose default would be to kill."""
 
+_COLLECTOR_THRESHOLDS = (50_000, 20, 20)
+
 
 def serve(invocation: Invocation) -> int:
     """Serve until a signal or a plugin stops the server; returns the exit status.
@@ -57,6 +59,8 @@ def serve(invocation: Invocation) -> int:
             try:
                 # What stands now stays to the end: the collector need not look at it again and again.
                 gc.freeze()
+                # A session leaves no cycles behind, so it need not come often either.
+                gc.set_threshold(*_COLLECTOR_THRESHOLDS)
                 gc.enable()
                 anyio.run(
                     _run,

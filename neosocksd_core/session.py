@@ -16,7 +16,7 @@ from neosocksd_core.log import escape
 from neosocksd_core.negotiation import Negotiation
 from neosocksd_core.pipeline import Pipeline
 from neosocksd_core.protocols import Frontend, Handshake
-from neosocksd_core.reactor import READ
+from neosocksd_core.reactor import Watch
 from neosocksd_core.relay import Relay
 from neosocksd_core.requests import Connect, SessionInfo, Upstream
 from neosocksd_core.sockets import reset
@@ -98,19 +98,21 @@ class Session:
         self._pipeline.halfopen.add(self)
         try:
             machine = handshake or self.frontend.handshake(self)
+            negotiation = Negotiation(self._pipeline, self, self._socket, machine)
         except Exception as error:
             self._pipeline.report(error, f"frontend {self.frontend.name}")
             self.end("internal error", socket.socket.close)
             return
-        negotiation = Negotiation(self._pipeline, self, self._socket, machine)
         if handshake is not None:
             negotiation.wait_for_next()
         self._negotiation = negotiation
         # Clients that can be told by their first byte speak first.
-        negotiation.start(wait=handshake is None and bool(self.frontend.first_bytes))
+        wait = handshake is None and bool(self.frontend.first_bytes)
+        negotiation.start(wait)
 
     def relay(
         self,
+        watch: Watch,
         upstream: Upstream,
         stream_filter: Filter | None,
         early_up: bytes,
@@ -129,11 +131,12 @@ class Session:
         self.is_granted = True
         self._pipeline.opened(self)
         if stream_filter is None:
-            self._start_relay(upstream.socket, early_up, early_down)
+            self._start_relay(watch, upstream.socket, early_up, early_down)
             return
         relay = FilterRelay(
-            self._pipeline.movers,
+            self._pipeline.reactor,
             self._socket,
+            watch,
             upstream.socket,
             stream_filter,
             self._on_filter_end,
@@ -166,7 +169,6 @@ class Session:
         if negotiation is not None:
             negotiation.cancel()
         self.outcome = outcome
-        self._pipeline.reactor.unwatch(self._socket.fileno())
         dispose(self._socket)
         self._pipeline.closed(self)
 
@@ -199,8 +201,10 @@ class Session:
             case None:
                 return 0, 0
 
-    def _start_relay(self, upstream: socket.socket, early_up: bytes, early_down: bytes) -> None:
-        relay = Relay(self._pipeline.movers, self._socket, upstream, self._on_relay_end)
+    def _start_relay(
+        self, watch: Watch, upstream: socket.socket, early_up: bytes, early_down: bytes
+    ) -> None:
+        relay = Relay(self._pipeline.movers, self._socket, watch, upstream, self._on_relay_end)
         if self._relay is not None:
             relay.up.count, relay.down.count = self.counts()
         self._relay = relay
@@ -218,8 +222,7 @@ class Session:
         match outcome:
             case Outcome.TUNNEL:
                 self._handshake = None
-                pipeline.reactor.watch(client.fileno(), READ, _not_yet)
-                self._start_relay(upstream, b"", b"")
+                self._start_relay(relay.client.watch, upstream, b"", b"")
                 return
             case Outcome.NEXT | Outcome.CLOSE:
                 upstream.close()
@@ -240,7 +243,3 @@ class Session:
         self._pipeline.closed(self)
         self._relay = None
         self._handshake = None
-
-
-def _not_yet(events: int) -> None:
-    """Watches a client for the moment until its relay does."""

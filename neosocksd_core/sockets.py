@@ -7,6 +7,25 @@ from contextlib import suppress
 _RESET = struct.pack("ii", 1, 0)
 
 
+class ListeningSocket(socket.socket):
+    """A listening stream socket whose ``accept`` costs little more than the system call.
+
+    ``accept`` looks at :attr:`family` and :attr:`type`, which the standard library makes anew at each look.
+    """
+
+    def __init__(self, family: int) -> None:
+        super().__init__(family, socket.SOCK_STREAM)
+        self._family = super().family
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return self._family
+
+    @property
+    def type(self) -> socket.SocketKind:
+        return socket.SOCK_STREAM
+
+
 def reset(sock: socket.socket) -> None:
     """Close *sock* so that its peer sees a reset, not an orderly end."""
     with suppress(OSError):

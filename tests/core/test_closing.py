@@ -9,7 +9,7 @@ import pytest
 
 from neosocksd_core import closing
 from neosocksd_core.closing import Closer, unsent
-from neosocksd_core.reactor import open_reactor
+from neosocksd_core.loops import open_reactor
 from neosocksd_core.testing import Client, Connection, Peer, run_async
 from neosocksd_core.testing.running import Backend
 

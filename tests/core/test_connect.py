@@ -9,10 +9,10 @@ import anyio
 import pytest
 
 from neosocksd_core.addresses import SocketAddress
-from neosocksd_core.connect import Connector, SocketOption, error_of, outgoing_options
+from neosocksd_core.connect import Connection, Connector, SocketOption, error_of, outgoing_options
 from neosocksd_core.errors import DialError
+from neosocksd_core.loops import open_reactor
 from neosocksd_core.policy import Policy
-from neosocksd_core.reactor import open_reactor
 from neosocksd_core.requests import Reason
 from neosocksd_core.settings import Settings
 from neosocksd_core.testing import BlackHole, Peer, closed_address, run_async
@@ -32,14 +32,14 @@ def connect(
     backend: Backend = "asyncio",
 ) -> socket.socket | DialError:
     """Connect to one of *addresses*, and say what came of it."""
-    result: list[tuple[socket.socket | DialError, SocketAddress | None]] = []
+    result: list[Connection | DialError] = []
 
     async def main() -> None:
         async with open_reactor() as reactor:
             done = anyio.Event()
 
-            def finish(outcome: socket.socket | DialError, bound: SocketAddress | None) -> None:
-                result.append((outcome, bound))
+            def finish(outcome: Connection | DialError) -> None:
+                result.append(outcome)
                 done.set()
 
             policy = Policy(settings, guarded or ())
@@ -49,10 +49,12 @@ def connect(
             assert len(result) == 1
 
     run_async(main, backend)
-    [(outcome, bound)] = result
-    if isinstance(outcome, socket.socket):
-        assert bound == outcome.getsockname()
-    return outcome
+    [outcome] = result
+    if isinstance(outcome, DialError):
+        return outcome
+    sock, bound = outcome
+    assert bound == sock.getsockname()
+    return sock
 
 
 def reason_of(outcome: socket.socket | DialError) -> Reason:
@@ -115,7 +117,7 @@ def test_what_is_cancelled_hands_over_nothing_and_leaves_nothing_open() -> None:
                     Policy(SETTINGS),
                     True,
                     False,
-                    lambda outcome, bound: pytest.fail("was cancelled"),
+                    lambda outcome: pytest.fail("was cancelled"),
                 )
                 connector.start(["127.0.0.1", "127.0.0.2"], hole.port)
                 assert len(os.listdir("/proc/self/fd")) > before

@@ -13,7 +13,7 @@ class Thing:
         self.crashes.append(error)
 
     @contained
-    def step(self, error: BaseException | None = None) -> None:
+    def step(self, error: BaseException | None) -> None:
         """One step."""
         if error is not None:
             raise error
@@ -21,7 +21,7 @@ class Thing:
 
 def test_an_exception_ends_the_object_and_nobody_else() -> None:
     thing, error = Thing(), ValueError("x")
-    thing.step()
+    thing.step(None)
     thing.step(error)
     assert thing.crashes == [error]
 

@@ -12,8 +12,8 @@ import pytest
 from neosocksd_core.closing import Closer
 from neosocksd_core.filter_relay import FilterRelay, Outcome
 from neosocksd_core.filters import Filter, FilterState
-from neosocksd_core.reactor import READ, open_reactor
-from neosocksd_core.relay import Movers
+from neosocksd_core.loops import open_reactor
+from neosocksd_core.poller import READ
 from neosocksd_core.sockets import reset
 from neosocksd_core.testing import Client, Connection, Peer, run_async
 from neosocksd_core.testing.running import Backend
@@ -112,10 +112,10 @@ def play(
                         sock.close()
                 joined.finished.set()
 
-            reactor.watch(client.fileno(), READ, lambda events: None)
+            watch = reactor.watch(client.fileno(), READ, lambda events: None)
             relay = FilterRelay(
-                Movers(reactor, closer, True), client, upstream, joined.filter, finish, joined.errors.append
-            )  # fmt: skip
+                reactor, client, watch, upstream, joined.filter, finish, joined.errors.append
+            )
             joined.relay = relay
             relay.start(*early)
             try:

@@ -12,7 +12,7 @@ from neosocksd_core import listener as listener_module
 from neosocksd_core.addresses import Address, SocketAddress
 from neosocksd_core.errors import ListenError
 from neosocksd_core.listener import Listener, bind
-from neosocksd_core.reactor import open_reactor
+from neosocksd_core.loops import open_reactor
 from neosocksd_core.settings import Settings
 from neosocksd_core.testing import Client, Peer, run_async
 from neosocksd_core.testing.running import Backend

@@ -9,16 +9,9 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 
-from neosocksd_core.reactor import (
-    HANGUP,
-    READ,
-    WRITE,
-    DeadlineQueue,
-    Poller,
-    Reactor,
-    SelectorPoller,
-    open_reactor,
-)
+from neosocksd_core.loops import open_reactor
+from neosocksd_core.poller import HANGUP, READ, WRITE, Poller, SelectorPoller
+from neosocksd_core.reactor import Reactor, Watch
 from neosocksd_core.sockets import reset
 from neosocksd_core.testing import run_async
 from neosocksd_core.testing.running import Backend
@@ -62,10 +55,10 @@ def test_a_readable_descriptor_is_reported(run: Callable[[Body], None]) -> None:
                 assert left.recv(10) == b"x"
                 seen.set()
 
-            reactor.watch(left.fileno(), READ, on_left)
+            watch = reactor.watch(left.fileno(), READ, on_left)
             right.send(b"x")
             await seen.wait()
-            reactor.unwatch(left.fileno())
+            watch.close()
 
     run(body)
 
@@ -79,16 +72,16 @@ def test_what_is_watched_for_can_change_and_end(run: Callable[[Body], None]) -> 
 
             def on_left(events: int) -> None:
                 events_seen.append(events)
-                reactor.change(left.fileno(), 0)
+                watch.want(0)
                 seen.set()
 
-            reactor.watch(left.fileno(), 0, on_left)
+            watch = reactor.watch(left.fileno(), 0, on_left)
             right.send(b"x")
-            reactor.change(left.fileno(), WRITE)
+            watch.want(WRITE)
             await seen.wait()
             assert events_seen == [WRITE]
-            reactor.unwatch(left.fileno())
-            reactor.unwatch(left.fileno())
+            watch.close()
+            watch.close()
 
     run(body)
 
@@ -106,11 +99,11 @@ def test_a_descriptor_can_be_handed_over(run: Callable[[Body], None]) -> None:
                 left.recv(10)
                 seen.set()
 
-            reactor.watch(left.fileno(), READ, first)
-            reactor.hand_over(left.fileno(), second)
+            watch = reactor.watch(left.fileno(), READ, first)
+            watch.callback = second
             right.send(b"x")
             await seen.wait()
-            reactor.unwatch(left.fileno())
+            watch.close()
 
     run(body)
 
@@ -122,6 +115,7 @@ def test_an_event_of_a_closed_descriptor_does_not_reach_the_next_owner_of_its_nu
         one, one_peer = pair()
         two, two_peer = pair()
         fresh: list[socket.socket] = []
+        watches: dict[int, Watch] = {}
         wrong: list[int] = []
         done = anyio.Event()
 
@@ -131,17 +125,17 @@ def test_an_event_of_a_closed_descriptor_does_not_reach_the_next_owner_of_its_nu
                 if fresh:
                     return
                 number = other.fileno()
-                reactor.unwatch(number)
+                watches[number].close()
                 other.close()
                 fresh.extend(pair())
                 assert number in (fresh[0].fileno(), fresh[1].fileno())
-                reactor.watch(number, READ, wrong.append)
+                watches[number] = reactor.watch(number, READ, wrong.append)
                 done.set()
 
             return on_ready
 
-        reactor.watch(one.fileno(), READ, replace(one, two))
-        reactor.watch(two.fileno(), READ, replace(two, one))
+        for sock, other in ((one, two), (two, one)):
+            watches[sock.fileno()] = reactor.watch(sock.fileno(), READ, replace(sock, other))
         one_peer.send(b"x")
         two_peer.send(b"x")
         await done.wait()
@@ -149,9 +143,9 @@ def test_an_event_of_a_closed_descriptor_does_not_reach_the_next_owner_of_its_nu
         reactor.call_later(0, turn.set)
         await turn.wait()
         assert not wrong
+        for watch in watches.values():
+            watch.close()
         for sock in (one, two, one_peer, two_peer, *fresh):
-            if sock.fileno() >= 0:
-                reactor.unwatch(sock.fileno())
             sock.close()
 
     run(body)
@@ -205,17 +199,46 @@ def test_what_raises_is_reported_and_the_rest_goes_on(run: Callable[[Body], None
             fail("task")
 
         with left, right:
-            reactor.watch(left.fileno(), READ, on_left)
+            watch = reactor.watch(left.fileno(), READ, on_left)
             right.send(b"x")
             reactor.call_later(0, lambda: fail("timer"))
             reactor.call_threadsafe(lambda: fail("thread"))
             reactor.spawn(work, "work")
             reactor.call_later(0.02, done.set)
             await done.wait()
-            reactor.unwatch(left.fileno())
+            watch.close()
         assert sorted(errors) == ["task", "thread", "timer", "watch"]
 
     run(body)
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="needs epoll")
+def test_what_rests_is_woken_by_wanted_events_alone(backend: Backend) -> None:
+    async def main() -> None:
+        async with open_reactor() as reactor:
+            left, right = pair()
+            seen: list[int] = []
+            woken, turn = anyio.Event(), anyio.Event()
+
+            def on_left(events: int) -> None:
+                seen.append(events)
+                watch.rest()
+                woken.set()
+
+            watch = reactor.watch(left.fileno(), READ, on_left)
+            with left, right:
+                watch.rest()
+                right.close()
+                watch.want(0)
+                reactor.call_later(0, turn.set)
+                await turn.wait()
+                assert not seen
+                watch.want(READ)
+                await woken.wait()
+                assert seen
+                watch.close()
+
+    run_async(main, backend)
 
 
 def test_a_task_is_cancelled_by_its_scope_and_by_the_end(run: Callable[[Body], None]) -> None:
@@ -307,58 +330,12 @@ def test_epoll_reports_a_reset_to_who_watches_for_nothing(backend: Backend) -> N
 
                 def on_server(events: int) -> None:
                     assert events & HANGUP
-                    reactor.unwatch(server.fileno())
+                    watch.rest()
                     seen.set()
 
-                reactor.watch(server.fileno(), 0, on_server)
+                watch = reactor.watch(server.fileno(), 0, on_server)
                 reset(client)
                 await seen.wait()
+                watch.close()
 
     run_async(main, backend)
-
-
-def test_items_of_a_deadline_queue_expire_in_order_unless_they_are_done(backend: Backend) -> None:
-    async def main() -> None:
-        async with open_reactor() as reactor:
-            expired: list[str] = []
-            done = anyio.Event()
-
-            def expire(item: str) -> None:
-                expired.append(item)
-                if item == "last":
-                    done.set()
-
-            queue = DeadlineQueue(reactor, 0.01, expire)
-            for item in ("first", "second", "last"):
-                queue.add(item)
-            queue.discard("second")
-            queue.discard("never here")
-            await done.wait()
-            assert expired == ["first", "last"]
-            queue.close()
-
-    run_async(main, backend)
-
-
-def test_a_shorter_limit_holds_for_the_items_that_are_here() -> None:
-    async def main() -> None:
-        async with open_reactor() as reactor:
-            done = anyio.Event()
-            expired: list[str] = []
-
-            def expire(item: str) -> None:
-                expired.append(item)
-                if len(expired) == 2:
-                    done.set()
-
-            queue = DeadlineQueue(reactor, 3600.0, expire)
-            queue.add("early")
-            queue.limit = 0.01
-            queue.add("late")
-            await done.wait()
-            assert expired == ["early", "late"]
-            queue.limit = 3600.0
-            queue.add("kept")
-            queue.close()
-
-    run_async(main)
