@@ -81,12 +81,11 @@ class Watch:
 
     def close(self) -> None:
         """Watch no more. Always before the descriptor is closed: its number may be another's a moment later."""
-        reactor, fd = self._reactor, self._fd
-        if reactor.watches.get(fd) is self:
+        if self.callback is not _nobody:
             self.callback = _nobody
-            del reactor.watches[fd]
+            del self._reactor.watches[self._fd]
             if self._events != _RESTING:
-                reactor.poller.unregister(fd)
+                self._reactor.poller.unregister(self._fd)
 
 
 class Reactor:

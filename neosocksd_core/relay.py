@@ -92,14 +92,16 @@ class Relay:
         self.down = Flow(upstream, client)
         self._client = watch
         watch.callback = self._on_client
+        watch.want(READ)
         self._upstream = movers.reactor.watch(upstream.fileno(), READ, self._on_upstream)
 
     def start(self, early_up: bytes, early_down: bytes) -> None:
         """Send first what came early from either side."""
-        self.up.unsent = early_up
-        self.down.unsent = early_down
-        if self._write(self.up) and self._write(self.down):
-            self._update()
+        if early_up or early_down:
+            self.up.unsent = early_up
+            self.down.unsent = early_down
+            if self._write(self.up) and self._write(self.down):
+                self._update()
 
     def abort(self) -> None:
         """Reset both connections."""
@@ -241,19 +243,15 @@ class Relay:
             flow.sink.shutdown(socket.SHUT_WR)
         except OSError:
             self._is_broken = True
-        self._update()
+        if flow is self.up:
+            self._client.want(_needs(self.up, self.down))
+        else:
+            self._upstream.want(_needs(self.down, self.up))
 
     def _update(self) -> None:
         """Watch each socket for what its two flows need of it."""
-        up, down = self.up, self.down
-        self._watch(self._client, up, down)
-        self._watch(self._upstream, down, up)
-
-    def _watch(self, watch: Watch, incoming: Flow, outgoing: Flow) -> None:
-        events = 0 if incoming.ended or incoming.is_waiting else READ
-        if outgoing.is_waiting:
-            events |= WRITE
-        watch.want(events)
+        self._client.want(_needs(self.up, self.down))
+        self._upstream.want(_needs(self.down, self.up))
 
     def _end(self, orderly: bool) -> None:
         self._client.close()
@@ -268,3 +266,9 @@ class Relay:
             self._movers.closer.reset(client)
             self._movers.closer.reset(upstream)
         self._finish(orderly)
+
+
+def _needs(incoming: Flow, outgoing: Flow) -> int:
+    """The events that a socket is to be watched for which *incoming* reads and *outgoing* writes."""
+    events = 0 if incoming.ended or incoming.is_waiting else READ
+    return events | WRITE if outgoing.is_waiting else events
