@@ -2,14 +2,34 @@
 
 import asyncio
 import contextvars
+import sys
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import anyio
 
+from neosocksd_core.event_loop import new_event_loop
 from neosocksd_core.poller import Poller, make_poller
 from neosocksd_core.reactor import Reactor
+
+if sys.platform == "linux":
+    from neosocksd_core.event_loop import SharedSelector, SharingEventLoop
+
+
+def backend_options(loop: str) -> tuple[str, dict[str, Any]]:
+    """Which backend :func:`anyio.run` is to use, and with what options, for a loop's name.
+
+    ``auto`` is asyncio over a poller that it shares with the reactor: what serves a connection with the least work.
+    """
+    match loop:
+        case "trio":
+            return "trio", {}
+        case "auto":
+            return "asyncio", {"loop_factory": new_event_loop}
+        case _:
+            return "asyncio", {"use_uvloop": loop == "uvloop"}
 
 
 def _callback_context() -> contextvars.Context:
@@ -34,47 +54,96 @@ def _runs_on_asyncio() -> bool:
 
 @asynccontextmanager
 async def open_reactor(poller: Poller | None = None) -> AsyncGenerator[Reactor, None]:
-    """A reactor on the running loop (asyncio, uvloop or trio). Its tasks are cancelled when the block ends."""
-    poller = poller or make_poller()
-    open_on_loop = _asyncio_reactor if _runs_on_asyncio() else _task_reactor
+    """A reactor on the running loop (asyncio, uvloop or trio). Its tasks are cancelled when the block ends.
+
+    It polls by *poller*, if there is one, which is closed at the end; else by the loop's own where that can be shared.
+    """
+    shared = None if poller is not None else _shared_selector()
+    if shared is not None:
+        reactor_on_loop = _sharing_reactor(shared)
+    else:
+        poller = poller or make_poller()
+        on_asyncio = _runs_on_asyncio()
+        reactor_on_loop = _asyncio_reactor(poller) if on_asyncio else _task_reactor(poller)
     reactor: Reactor | None = None
     try:
-        async with open_on_loop(poller) as reactor:
+        async with reactor_on_loop as reactor:
             yield reactor
     finally:
         if reactor is not None:
             reactor.close()
+        if poller is not None:
+            poller.close()
+
+
+def _shared_selector() -> "SharedSelector | None":
+    if sys.platform == "linux" and _runs_on_asyncio():
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, SharingEventLoop):
+            return loop.shared
+    return None
+
+
+@asynccontextmanager
+async def _sharing_reactor(selector: "SharedSelector") -> AsyncGenerator[Reactor, None]:
+    alarm = _LoopAlarm()
+    async with anyio.create_task_group() as tasks:
+        reactor = Reactor(tasks, selector.poller, alarm.set)
+        alarm.run_timers = reactor.run_timers
+
+        def serve(ready: list[tuple[int, int]]) -> None:
+            alarm.context.run(reactor.serve, ready)
+
+        selector.sharers.append(serve)
+        try:
+            yield reactor
+        finally:
+            tasks.cancel_scope.cancel()
+            selector.sharers.remove(serve)
+            alarm.cancel()
 
 
 @asynccontextmanager
 async def _asyncio_reactor(poller: Poller) -> AsyncGenerator[Reactor, None]:
     loop = asyncio.get_running_loop()
-    context = _callback_context()
-    handle: asyncio.TimerHandle | None = None
-
-    def set_alarm(when: float) -> None:
-        nonlocal handle
-        if handle is not None:
-            handle.cancel()
-        handle = loop.call_later(max(when - time.monotonic(), 0.0), ring, context=context)
-
-    def ring() -> None:
-        nonlocal handle
-        handle = None
-        when = reactor.run_timers()
-        if when is not None:
-            set_alarm(when)
-
+    alarm = _LoopAlarm()
     async with anyio.create_task_group() as tasks:
-        reactor = Reactor(tasks, poller, set_alarm)
-        context.run(loop.add_reader, reactor.fileno(), reactor.dispatch)
+        reactor = Reactor(tasks, poller, alarm.set)
+        alarm.run_timers = reactor.run_timers
+        alarm.context.run(loop.add_reader, reactor.fileno(), reactor.dispatch)
         try:
             yield reactor
         finally:
             tasks.cancel_scope.cancel()
             loop.remove_reader(reactor.fileno())
-            if handle is not None:
-                handle.cancel()
+            alarm.cancel()
+
+
+class _LoopAlarm:
+    """Runs a reactor's timers when the first of them is due, by one timer of asyncio's loop."""
+
+    def __init__(self) -> None:
+        self.context = _callback_context()
+        self.run_timers: Callable[[], float | None] = lambda: None
+        self._loop = asyncio.get_running_loop()
+        self._handle: asyncio.TimerHandle | None = None
+
+    def set(self, when: float) -> None:
+        """Ring at *when* (monotonic seconds), and no more at what was set before."""
+        self.cancel()
+        delay = max(when - time.monotonic(), 0.0)
+        self._handle = self._loop.call_later(delay, self._ring, context=self.context)
+
+    def cancel(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _ring(self) -> None:
+        self._handle = None
+        when = self.run_timers()
+        if when is not None:
+            self.set(when)
 
 
 @asynccontextmanager

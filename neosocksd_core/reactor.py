@@ -112,7 +112,7 @@ class Reactor:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self.on_error: Callable[[Exception], None] = _raise
-        self._wake_watch = self.watch(self._wake_read, READ, self._run_posted)
+        self.watch(self._wake_read, READ, self._run_posted)
 
     def watch(self, fd: int, events: int, callback: Callback) -> Watch:
         """Call *callback* while any of *events* (or HANGUP) holds for *fd*, which is not yet watched."""
@@ -152,21 +152,25 @@ class Reactor:
 
     def dispatch(self) -> None:
         """Serve what is ready, for a bounded while. The host's loop calls this when :meth:`fileno` is readable."""
-        find = self.watches.get
         for _ in range(_POLLS_A_WAKE):
             ready = self.poller.poll(0, _EVENTS_A_POLL)
-            self.batch = batch = self.batch + 1
-            for fd, events in ready:
-                watch = find(fd)
-                # A callback may have closed the descriptor that an event later in the batch was reported for, and its number
-                # may be in use again: a watch that was made in this batch has no events yet.
-                if watch is not None and watch.batch != batch:
-                    try:
-                        watch.callback(events)
-                    except Exception as error:
-                        self.on_error(error)
+            self.serve(ready)
             if len(ready) < _EVENTS_A_POLL // 8:
                 return
+
+    def serve(self, ready: list[tuple[int, int]]) -> None:
+        """Call who watches the descriptors of one batch of events, others' among them, which are passed over."""
+        find = self.watches.get
+        self.batch = batch = self.batch + 1
+        for fd, events in ready:
+            watch = find(fd)
+            # A callback may have closed the descriptor that an event later in the batch was reported for, and its number may be
+            # in use again: a watch that was made in this batch has no events yet.
+            if watch is not None and watch.batch != batch:
+                try:
+                    watch.callback(events)
+                except Exception as error:
+                    self.on_error(error)
 
     def run_timers(self) -> float | None:
         """Call what is due; return when the next timer is due (monotonic seconds), None if there is none."""
@@ -187,12 +191,13 @@ class Reactor:
         return self.poller.fileno()
 
     def close(self) -> None:
-        self._wake_watch.close()
+        """Watch nothing any more. The poller stays open: it may be shared."""
+        for watch in list(self.watches.values()):
+            watch.close()
         os.close(self._wake_read)
         with self._wake_lock:
             os.close(self._wake_write)
             self._wake_write = -1
-        self.poller.close()
 
     def _run_posted(self, events: int) -> None:
         with suppress(BlockingIOError):

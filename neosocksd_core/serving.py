@@ -85,14 +85,11 @@ def loop_options(loop: str) -> tuple[str, dict[str, Any]]:
 
     :raises ConfigurationError: if that loop is not installed.
     """
-    if loop == "auto":
-        # uvloop serves a connection no faster: the reactor's own selector does that work.
-        loop = "asyncio"
-    elif loop != "asyncio" and not importlib.util.find_spec(loop):
+    from neosocksd_core.loops import backend_options
+
+    if loop not in ("auto", "asyncio") and not importlib.util.find_spec(loop):
         raise ConfigurationError(f"loop: {loop} is not installed")
-    if loop == "trio":
-        return "trio", {}
-    return "asyncio", {"use_uvloop": loop == "uvloop"}
+    return backend_options(loop)
 
 
 def parse_user(settings: Settings) -> process.Identity | None:

@@ -248,7 +248,7 @@ class Settings(Section):
         Literal["auto", "asyncio", "uvloop", "trio"], Option(("--loop",), metavar="NAME")
     ] = Field(
         default="auto",
-        description="event loop: auto (asyncio), asyncio, uvloop, trio",
+        description="event loop: auto (asyncio over a poller that connections share), asyncio, uvloop, trio",
     )
 
     @field_validator("listen", "shared_listen", mode="before")

@@ -62,7 +62,7 @@ def leak_check(request: pytest.FixtureRequest) -> Generator[None]:
         pytest.fail("the test leaves something behind:\n" + "\n".join(found), pytrace=False)
 
 
-@pytest.fixture(params=["asyncio", "uvloop", "trio"])
+@pytest.fixture(params=["auto", "asyncio", "uvloop", "trio"])
 def backend(request: pytest.FixtureRequest) -> "Backend":
     """The name of an event loop."""
     from neosocksd_core.testing.running import is_available

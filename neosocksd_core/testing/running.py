@@ -12,6 +12,7 @@ import anyio
 import anyio.from_thread
 
 from neosocksd_core.addresses import SocketAddress
+from neosocksd_core.loops import backend_options
 from neosocksd_core.plugins import Plugins
 from neosocksd_core.requests import SessionInfo
 from neosocksd_core.server import Server
@@ -19,10 +20,10 @@ from neosocksd_core.settings import Settings
 from neosocksd_core.statistics import Statistics
 from neosocksd_core.testing.connection import DEADLINE
 
-Backend = Literal["asyncio", "uvloop", "trio"]
+Backend = Literal["auto", "asyncio", "uvloop", "trio"]
 
-BACKENDS: tuple[Backend, ...] = ("asyncio", "uvloop", "trio")
-"""The event loops that a server runs under."""
+BACKENDS: tuple[Backend, ...] = ("auto", "asyncio", "uvloop", "trio")
+"""The event loops that a server runs under; ``auto`` is the command's own, asyncio with a poller that it shares."""
 
 ResultT = TypeVar("ResultT")
 
@@ -31,10 +32,10 @@ _POLL_SECONDS = 0.002
 
 def is_available(backend: Backend) -> bool:
     """Whether that loop is installed."""
-    return importlib.util.find_spec(backend) is not None
+    return backend == "auto" or importlib.util.find_spec(backend) is not None
 
 
-def run_async(main: Callable[[], Awaitable[ResultT]], backend: Backend = "asyncio") -> ResultT:
+def run_async(main: Callable[[], Awaitable[ResultT]], backend: Backend = "auto") -> ResultT:
     """Run a coroutine function to its end in a loop of its own.
 
     :raises AssertionError: if it leaves tasks behind, or takes longer than :data:`~neosocksd_core.testing.connection.DEADLINE`
@@ -49,8 +50,7 @@ def run_async(main: Callable[[], Awaitable[ResultT]], backend: Backend = "asynci
         assert len(left) <= before, f"tasks are left: {[task.name for task in left]}"
         return result
 
-    name = "trio" if backend == "trio" else "asyncio"
-    options = {"use_uvloop": backend == "uvloop"} if name == "asyncio" else {}
+    name, options = backend_options(backend)
     return anyio.run(guarded, backend=name, backend_options=options)
 
 
@@ -66,7 +66,7 @@ class RunningServer:
         settings: Settings | Mapping[str, Any] | None = None,
         *,
         plugins: Plugins | Iterable[object] = (),
-        backend: Backend = "asyncio",
+        backend: Backend = "auto",
         **options: Any,
     ) -> None:
         """Start one; without *settings* it listens on a free port of 127.0.0.1.
@@ -198,8 +198,7 @@ class RunningServer:
 
     def _run(self) -> None:
         try:
-            name = "trio" if self.backend == "trio" else "asyncio"
-            options = {"use_uvloop": self.backend == "uvloop"} if name == "asyncio" else {}
+            name, options = backend_options(self.backend)
             anyio.run(self._serve, backend=name, backend_options=options)
         except BaseException as error:
             if self._ready.done():

@@ -14,7 +14,7 @@ from neosocksd_core.testing import Client, Connection, Peer, run_async
 from neosocksd_core.testing.running import Backend
 
 
-def run(body: Callable[[Closer], Awaitable[None]], backend: Backend = "asyncio") -> None:
+def run(body: Callable[[Closer], Awaitable[None]], backend: Backend = "auto") -> None:
     async def main() -> None:
         async with open_reactor() as reactor:
             closer = Closer(reactor)

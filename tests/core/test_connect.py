@@ -29,7 +29,7 @@ def connect(
     guarded: list[SocketAddress] | None = None,
     judged: bool = True,
     options: tuple[SocketOption, ...] = (),
-    backend: Backend = "asyncio",
+    backend: Backend = "auto",
 ) -> socket.socket | DialError:
     """Connect to one of *addresses*, and say what came of it."""
     result: list[Connection | DialError] = []

@@ -84,7 +84,7 @@ class Joined:
 def play(
     script: Callable[[Joined], None],
     early: tuple[bytes, bytes] = (b"", b""),
-    backend: Backend = "asyncio",
+    backend: Backend = "auto",
     receive_buffer: int = 0,
 ) -> None:
     """Run *script* in a thread while the relay runs on a loop."""
@@ -105,6 +105,7 @@ def play(
 
             def finish(outcome: Outcome) -> None:
                 joined.outcomes.append(outcome)
+                watch.close()  # which is still open after a TUNNEL
                 for sock in (client, upstream):
                     if outcome is Outcome.ABORT:
                         reset(sock)

@@ -93,7 +93,7 @@ def test_where_a_resource_has_run_out_accepting_rests_and_goes_on(
     code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listener_module, "PAUSE_SECONDS", 0.01)
-    accept_in_spite_of([code, code], "asyncio")
+    accept_in_spite_of([code, code], "auto")
 
 
 def accept_in_spite_of(errors: list[int], backend: Backend) -> None:

@@ -37,7 +37,7 @@ class Answers:
 Body = Callable[[Names, Answers, Counters], Awaitable[None]]
 
 
-def run(body: Body, resolution: Resolution, backend: Backend = "asyncio") -> None:
+def run(body: Body, resolution: Resolution, backend: Backend = "auto") -> None:
     async def main() -> None:
         async with open_reactor() as reactor:
             counters, answers = Counters(), Answers(resolution)
