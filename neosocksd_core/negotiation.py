@@ -422,10 +422,18 @@ class Negotiation:
         if data is None:
             self._session.end("client reset", reset)
             return
+        if not data and self._has_gone():
+            self._session.end("client left", socket.socket.close)
+            return
         self._early_data += data
         self._client_ended = not data
         if self._client_ended or len(self._early_data) >= MAX_EARLY_DATA:
             self._watch.want(0)
+
+    def _has_gone(self) -> bool:
+        """Whether an end of the client's side is its leaving rather than a half-close."""
+        connect = self._connect
+        return connect is not None and connect.awaits_reply and not self._early_data
 
     def _resume_reading(self) -> None:
         """Watch the client again, should it have ended or sent too much while it waited."""

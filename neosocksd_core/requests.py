@@ -52,12 +52,17 @@ class Authenticate:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """The client asks for a connection to ``target``. ``protocol`` is the dialect it spoke, as ``socks4a`` or ``http``."""
+    """The client asks for a connection to ``target``. ``protocol`` is the dialect it spoke, as ``socks4a`` or ``http``.
+
+    ``awaits_reply``: it has sent nothing beyond its request, and has nothing to say before it is answered; should it end its side
+    by then, it has gone. Where this is false an end is a half-close, which is passed on.
+    """
 
     target: Address
     address_type: AddressType
     credentials: Credentials | None
     protocol: str
+    awaits_reply: bool = field(default=False, compare=False)
 
 
 HandshakeEvent = Authenticate | Connect

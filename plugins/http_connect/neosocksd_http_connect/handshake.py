@@ -150,7 +150,8 @@ class HttpHandshake:
             raise RemoteProtocolError("unknown expectation", EXPECTATION_FAILED)
         credentials = read_credentials(request.headers)
         self._request = request
-        self._connect = Connect(target, AddressType.DOMAIN, credentials, "http")
+        awaits_reply = self._target is None and not self._client.buffered
+        self._connect = Connect(target, AddressType.DOMAIN, credentials, "http", awaits_reply)
         if not self._auth_required:
             self._stage = _Stage.GRANT
             return self._connect

@@ -162,7 +162,7 @@ class SocksHandshake:
             address_type, dialect = _TYPE_V4, "socks4"
         target = Address(host, buffer[2] << 8 | buffer[3])
         self._buffer = buffer[end + 1 :]
-        self._request = Connect(target, address_type, credentials, dialect)
+        self._request = Connect(target, address_type, credentials, dialect, not self._buffer)
         if self._auth_required:
             self._state = SocksHandshake._state_waiting
             return Authenticate(credentials)
@@ -264,7 +264,7 @@ class SocksHandshake:
         self._buffer = buffer[end:]
         self._state = SocksHandshake._state_waiting
         target = Address(host, buffer[end - 2] << 8 | buffer[end - 1])
-        self._request = Connect(target, address_type, self._credentials, "socks5")
+        self._request = Connect(target, address_type, self._credentials, "socks5", not self._buffer)
         return self._request
 
     def _state_waiting(self) -> HandshakeEvent | None:
