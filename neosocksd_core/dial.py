@@ -250,7 +250,14 @@ class Dial:
             early, self._early_data = self._early_data, b""
             if self._finish is None or not self._advance(early):
                 return
-        self._succeed()
+        self._finish_when_sent()
+
+    def _finish_when_sent(self) -> None:
+        """All hops are done; what the last one is still to be sent goes out first. What comes from now on is the tunnel's."""
+        if not self._outgoing:
+            self._succeed()
+        elif self._watch is not None:
+            self._watch.want(WRITE)
 
     def _advance(self, data: bytes) -> bool:
         """Feed the present hop's handshake; True once it is done and the next is due."""
@@ -283,8 +290,13 @@ class Dial:
         assert sock is not None
         if events & WRITE:
             self._flush()
-            if not events & ~WRITE:
+            if self._finish is None:
                 return
+        if self._handshake is None:
+            self._finish_when_sent()
+            return
+        if not events & ~WRITE:
+            return
         try:
             data = sock.recv(RECEIVE_SIZE)
         except BlockingIOError:
@@ -325,7 +337,7 @@ class Dial:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self._fail(error_of(error.errno or 0, str(self._forward.chain[self._hop])))
+            self._fail(error_of(error.errno or 0, str(self._forward.chain[0])))
             return
         self._outgoing = self._outgoing[sent:]
         watch.want(READ | WRITE if self._outgoing else READ)

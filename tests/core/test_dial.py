@@ -287,11 +287,36 @@ class RotDialer:
 
 
 class Odd:
-    """Dialers that turn bytes, that raise at once, and that raise later."""
+    """Dialers that turn bytes, that raise at once, that raise later, and that do not wait for an answer."""
 
     @hookimpl
     def register_dialers(self) -> Mapping[str, Dialer]:
-        return {"rot": RotDialer(), "broken": BrokenDialer(), "unable": UnableDialer()}
+        return {
+            "rot": RotDialer(),
+            "broken": BrokenDialer(),
+            "unable": UnableDialer(),
+            "eager": EagerDialer(),
+        }
+
+
+PREAMBLE = b"p" * (8 << 20)
+"""More than a connection takes at once."""
+
+
+class EagerHandshake(PlainClientHandshake):
+    """Is done with what it sends."""
+
+    def __init__(self, hop: Hop, target: Address) -> None:
+        super().__init__(hop, target)
+        self._output = PREAMBLE
+        self.done = True
+
+
+class EagerDialer:
+    default_port = 1092
+
+    def handshake(self, hop: Hop, target: Address) -> ClientHandshake:
+        return EagerHandshake(hop, target)
 
 
 class BrokenDialer(RotDialer):
@@ -361,6 +386,19 @@ def test_two_encoding_hops_encode_twice(serve: Serve) -> None:
 def test_a_dialer_that_raises_fails_that_dial_alone(serve: Serve) -> None:
     with Peer() as hop:
         ask(odd(serve, f"broken://127.0.0.1:{hop.port}"), TARGET, b"no general failure\n")
+
+
+def test_what_a_dialer_sends_without_waiting_arrives_before_the_tunnel(serve: Serve) -> None:
+    with Peer() as hop:
+        server = odd(serve, f"eager://127.0.0.1:{hop.port}")
+        with Client(server.address) as client:
+            client.send(plain_request(TARGET) + b"AB")
+            with hop.accept() as connection:
+                connection.send(b"CD")
+                connection.expect(PREAMBLE)
+                client.expect(b"ok\nCD")
+                connection.expect(b"AB")
+        server.wait_idle()
 
 
 def test_a_target_that_cannot_be_asked_for_is_a_failure_with_its_reason(serve: Serve) -> None:
