@@ -9,6 +9,7 @@ from neosocksd_core.addresses import Address, Chain
 from neosocksd_core.closing import Closer
 from neosocksd_core.deadlines import DeadlineQueue
 from neosocksd_core.dial import Dialling
+from neosocksd_core.idle import IdleLimit
 from neosocksd_core.limits import Admission
 from neosocksd_core.log import escape
 from neosocksd_core.protocols import Authenticator, Observer, Router
@@ -47,6 +48,7 @@ class Pipeline:
         self.admission = Admission(settings, self.table)
         self.closer = Closer(reactor)
         self.movers = Movers(reactor, self.closer, settings.pipe)
+        self._idle_limit = IdleLimit(reactor, self.table, settings.idle_timeout)
         self._empty: anyio.Event | None = None
         self.halfopen: DeadlineQueue[LiveSession] = DeadlineQueue(
             reactor, settings.timeout, lambda session: session.expire()
@@ -65,6 +67,7 @@ class Pipeline:
         self.chain = chain
         self.admission.configure(settings)
         self.halfopen.limit = settings.timeout
+        self._idle_limit.configure(settings.idle_timeout)
 
     def opened(self, session: LiveSession) -> None:
         """*session* has been granted and begins to relay."""
@@ -132,6 +135,7 @@ class Pipeline:
     def close(self) -> None:
         """Reset every session and close what is left."""
         self.halfopen.close()
+        self._idle_limit.close()
         for session in self.table:
             session.abort("stopped")
         self.closer.close()

@@ -167,6 +167,12 @@ class Settings(Section):
         le=86400,
         description="time limit in seconds for each attempt to reach an upstream",
     )
+    idle_timeout: Annotated[float, Option(("--idle-timeout",), metavar="S")] = Field(
+        default=0.0,
+        ge=0,
+        le=86400,
+        description="reset sessions over which no byte has passed for so many seconds, 0 is never",
+    )
     drain: Annotated[float, Option(("--drain",), metavar="S")] = Field(
         default=3.0,
         ge=0,
