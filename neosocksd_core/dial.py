@@ -308,6 +308,7 @@ class Dial:
             hop = self._forward.chain[self._hop]
             self._fail(DialError(Reason.GENERAL_FAILURE, f"{hop}: closed the connection"))
             return
+        self._shared.counters.byt_proxy_client_rx += len(data)
         if self._advance(self._decode(data)):
             self._next_hop()
 
@@ -339,6 +340,7 @@ class Dial:
         except OSError as error:
             self._fail(error_of(error.errno or 0, str(self._forward.chain[0])))
             return
+        self._shared.counters.byt_proxy_client_tx += sent
         self._outgoing = self._outgoing[sent:]
         watch.want(READ | WRITE if self._outgoing else READ)
 
@@ -348,7 +350,7 @@ class Dial:
         assert self._bound is not None
         self._socket = self._finish = None
         self._release()
-        self._shared.counters.connect_latency.append(time.monotonic() - self._started)
+        self._shared.counters.connect_latency.add(time.monotonic() - self._started)
         upstream = Upstream(
             sock,
             self._forward.address,

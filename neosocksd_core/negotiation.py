@@ -180,6 +180,7 @@ class Negotiation:
             self._session.end("idle" if self.is_idle else "client left", socket.socket.close)
             return
         self._wake()
+        self._pipeline.counters.byt_proxy_server_rx += len(data)
         self._handshake.receive_data(data)
         self._take_event()
 
@@ -210,6 +211,7 @@ class Negotiation:
             sent = self._socket.send(reply)
         except OSError:
             sent = 0
+        self._pipeline.counters.byt_proxy_server_tx += sent
         if sent == len(reply):
             return True
         # A client that lets its receive buffer fill up with replies of a few bytes is not waiting for them.

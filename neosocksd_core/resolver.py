@@ -130,9 +130,11 @@ class Names:
 
     async def _resolve(self, host: str, query: Query) -> None:
         self._counters.num_dns_query += 1
+        started = time.monotonic()
         result: LookupResult = DialError(Reason.NAME_NOT_RESOLVED, f"{host}: lookup failed")
         try:
             resolution = await self._resolver.resolve(host, self._family)
+            self._counters.dns_latency.add(time.monotonic() - started)
             result = self._remember(host, resolution)
         except DialError as error:
             result = error

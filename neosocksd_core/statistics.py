@@ -8,9 +8,44 @@ LATENCY_SAMPLES = 256
 
 
 @dataclass(frozen=True, slots=True)
+class Latency:
+    """How long something took: how often it happened and the seconds of all times together, since the start, and the last times
+    in seconds, oldest first."""
+
+    count: int
+    total: float
+    recent: tuple[float, ...]
+
+
+class LatencyCounter:
+    """The live counter behind a :class:`Latency`."""
+
+    __slots__ = ("_count", "_recent", "_total")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._total = 0.0
+        self._recent: deque[float] = deque(maxlen=LATENCY_SAMPLES)
+
+    def add(self, seconds: float) -> None:
+        """It has happened once more."""
+        self._count += 1
+        self._total += seconds
+        self._recent.append(seconds)
+
+    def snapshot(self) -> Latency:
+        return Latency(self._count, self._total, tuple(self._recent))
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
-    """A snapshot. Counts are totals since the start; ``uptime`` is in seconds, ``connect_latency`` holds the times in seconds
-    that the last dials took, oldest first; ``byt_up`` went from clients to upstreams, ``byt_down`` the other way."""
+    """A snapshot. Counts are totals since the start; ``uptime`` is in seconds; ``byt_up`` went from clients to upstreams, ``byt_down``
+    the other way.
+
+    ``connect_latency`` is of dials that succeeded, ``dns_latency`` of look-ups that found the name. ``byt_proxy_server_*`` are the
+    bytes received from clients and sent to them until their requests were granted or refused, ``byt_proxy_client_*`` those of the
+    handshakes with upstream proxies; ``byt_api_server_*`` and ``byt_api_client_*`` those of calls to us and of calls to other servers.
+    """
 
     uptime: float
     num_halfopen: int
@@ -27,9 +62,20 @@ class Statistics:
     num_dns_success: int
     num_api_request: int
     num_api_success: int
+    num_api_client_request: int
+    num_api_client_success: int
     byt_up: int
     byt_down: int
-    connect_latency: tuple[float, ...]
+    byt_proxy_server_rx: int
+    byt_proxy_server_tx: int
+    byt_proxy_client_rx: int
+    byt_proxy_client_tx: int
+    byt_api_server_rx: int
+    byt_api_server_tx: int
+    byt_api_client_rx: int
+    byt_api_client_tx: int
+    connect_latency: Latency
+    dns_latency: Latency
     lasterror: str | None
 
 
@@ -37,9 +83,11 @@ class Counters:
     """The live counters: plain attributes that the stages add to."""
 
     __slots__ = (
-        "byt_down", "byt_up", "connect_latency", "lasterror", "num_api_request", "num_api_success", "num_accept", "num_dns_query", "num_dns_success",
-        "num_reject_ruleset", "num_reject_timeout", "num_reject_upstream", "num_request", "num_serve",
-        "num_sessions_peak", "num_success", "started",
+        "byt_api_client_rx", "byt_api_client_tx", "byt_api_server_rx", "byt_api_server_tx", "byt_down", "byt_proxy_client_rx",
+        "byt_proxy_client_tx", "byt_proxy_server_rx", "byt_proxy_server_tx", "byt_up", "connect_latency", "dns_latency",
+        "lasterror", "num_accept", "num_api_client_request", "num_api_client_success", "num_api_request", "num_api_success",
+        "num_dns_query", "num_dns_success", "num_reject_ruleset", "num_reject_timeout", "num_reject_upstream", "num_request",
+        "num_serve", "num_sessions_peak", "num_success", "started",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -59,16 +107,28 @@ class Counters:
         self.num_api_request = 0
         """Calls of a control interface, which counts them here."""
         self.num_api_success = 0
+        self.num_api_client_request = 0
+        """Calls to other servers' control interfaces; who makes them counts them here."""
+        self.num_api_client_success = 0
         self.byt_up = 0
         self.byt_down = 0
-        self.connect_latency: deque[float] = deque(maxlen=LATENCY_SAMPLES)
+        self.byt_proxy_server_rx = 0
+        self.byt_proxy_server_tx = 0
+        self.byt_proxy_client_rx = 0
+        self.byt_proxy_client_tx = 0
+        self.byt_api_server_rx = 0
+        self.byt_api_server_tx = 0
+        self.byt_api_client_rx = 0
+        self.byt_api_client_tx = 0
+        self.connect_latency = LatencyCounter()
+        self.dns_latency = LatencyCounter()
         self.lasterror: str | None = None
 
     def snapshot(
         self, num_halfopen: int, num_sessions: int, live_up: int, live_down: int
     ) -> Statistics:
         """All counters, with the numbers of living sessions; their bytes are added to those of the ended ones."""
-        computed = {"uptime", "num_halfopen", "num_sessions", "connect_latency"}
+        computed = {"uptime", "num_halfopen", "num_sessions", "connect_latency", "dns_latency"}
         values = {
             f.name: getattr(self, f.name) for f in fields(Statistics) if f.name not in computed
         }
@@ -78,6 +138,7 @@ class Counters:
             uptime=time.monotonic() - self.started,
             num_halfopen=num_halfopen,
             num_sessions=num_sessions,
-            connect_latency=tuple(self.connect_latency),
+            connect_latency=self.connect_latency.snapshot(),
+            dns_latency=self.dns_latency.snapshot(),
             **values,
         )

@@ -41,9 +41,10 @@ def test_each_dial_that_stands_leaves_its_latency(serve: Serve, echo: EchoServer
         with Client(server.address) as client:
             client.send(plain_request(echo.address))
             client.expect(b"ok\n")
-    latencies = server.wait_idle().connect_latency
-    assert len(latencies) == 3
-    assert all(0 < latency < 10 for latency in latencies)
+    latency = server.wait_idle().connect_latency
+    assert latency.count == len(latency.recent) == 3
+    assert all(0 < seconds < 10 for seconds in latency.recent)
+    assert latency.total == sum(latency.recent)
 
 
 def test_a_failure_is_counted_by_its_kind_and_is_the_last_error(serve: Serve) -> None:
@@ -63,12 +64,54 @@ def test_a_failure_is_counted_by_its_kind_and_is_the_last_error(serve: Serve) ->
     assert (statistics.num_request, statistics.num_success) == (2, 0)
 
 
-def test_only_the_last_latencies_are_kept() -> None:
+def test_only_the_last_latencies_are_kept_and_all_are_counted() -> None:
     counters = Counters()
-    counters.connect_latency.extend(float(n) for n in range(1000))
-    assert counters.snapshot(0, 0, 0, 0).connect_latency == tuple(
-        float(n) for n in range(744, 1000)
+    for n in range(1000):
+        counters.connect_latency.add(float(n))
+    latency = counters.snapshot(0, 0, 0, 0).connect_latency
+    assert latency.recent == tuple(float(n) for n in range(744, 1000))
+    assert (latency.count, latency.total) == (1000, 499_500.0)
+
+
+def test_a_name_that_was_found_leaves_the_latency_of_its_lookup(serve: Serve) -> None:
+    server = serve(plugins=[PlainPlugin])
+    with closed_address() as (_, port):
+        for name in ("localhost", "nowhere.invalid"):
+            with Client(server.address) as client:
+                client.send(f"{name}:{port}\n".encode())
+                assert client.receive_all().startswith(b"no ")
+    statistics = server.wait_idle()
+    assert (statistics.num_dns_query, statistics.num_dns_success) == (2, 1)
+    assert statistics.dns_latency.count == 1
+    assert statistics.dns_latency.recent[0] > 0
+
+
+def test_bytes_before_the_relay_are_counted_apart(serve: Serve, echo: EchoServer) -> None:
+    server = serve(plugins=[PlainPlugin])
+    request = plain_request(echo.address)
+    with Client(server.address) as client:
+        client.send(request)
+        client.expect(b"ok\n")
+        client.send(b"hello")
+        client.expect(b"hello")
+    statistics = server.wait_idle()
+    assert statistics.byt_proxy_server_rx == len(request)
+    assert statistics.byt_proxy_server_tx == len(b"ok\n")
+    assert (statistics.byt_proxy_client_rx, statistics.byt_proxy_client_tx) == (0, 0)
+
+
+def test_bytes_of_the_handshakes_with_proxies_are_counted(serve: Serve, echo: EchoServer) -> None:
+    proxy = serve(plugins=["socks5"])
+    server = serve(
+        {"listen": "127.0.0.1:0", "proxy": f"socks5://127.0.0.1:{proxy.address[1]}"},
+        plugins=[PlainPlugin, "socks5"],
     )
+    with Client(server.address) as client:
+        client.send(plain_request(echo.address))
+        client.expect(b"ok\n")
+    ours, theirs = server.wait_idle(), proxy.wait_idle()
+    assert ours.byt_proxy_client_tx == theirs.byt_proxy_server_rx > 0
+    assert ours.byt_proxy_client_rx == theirs.byt_proxy_server_tx > 0
 
 
 def test_a_server_that_does_not_run_has_counted_nothing() -> None:

@@ -89,7 +89,7 @@ class Api:
     def _statistics(self) -> NativeResult:
         server = self._attached.present
         found: dict[str, Primitive] = {
-            field.name: 0 for field in fields(Statistics) if field.name != "connect_latency"
+            field.name: 0 for field in fields(Statistics) if not field.name.endswith("_latency")
         }
         found |= {"num_api_request": 0, "num_api_success": 0, "num_object": 0}
         if server is not None:

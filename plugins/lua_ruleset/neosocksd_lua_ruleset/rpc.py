@@ -12,6 +12,7 @@ import anyio
 
 from neosocksd_core import DialError, Filter, ServerContext, Upstream
 from neosocksd_core.requests import Forward
+from neosocksd_core.statistics import Counters
 from neosocksd_http1 import (
     NEED_DATA,
     ClientConnection,
@@ -85,13 +86,16 @@ async def call(server: ServerContext, forward: Forward, path: bytes, code: bytes
     """
     if len(code) > MAX_BODY:
         raise RpcError("the code is too long")
+    server.counters.num_api_client_request += 1
     with anyio.move_on_after(server.settings.timeout):
         try:
             upstream = await server.dial(forward)
         except DialError:
             raise RpcError("connection failed") from None
         try:
-            return await _exchange(upstream, path, code)
+            answer = await _exchange(upstream, path, code, server.counters)
+            server.counters.num_api_client_success += 1
+            return answer
         except OSError:
             raise RpcError("connection lost") from None
         except RemoteProtocolError as error:
@@ -101,7 +105,7 @@ async def call(server: ServerContext, forward: Forward, path: bytes, code: bytes
     raise RpcError("timeout")
 
 
-async def _exchange(upstream: Upstream, path: bytes, code: bytes) -> bytes:
+async def _exchange(upstream: Upstream, path: bytes, code: bytes, counters: Counters) -> bytes:
     fields = [
         (b"Host", str(upstream.address).encode()),
         (b"Content-Type", RPC_TYPE),
@@ -116,7 +120,7 @@ async def _exchange(upstream: Upstream, path: bytes, code: bytes) -> bytes:
     request = machine.send(Request(b"POST", path, Headers(fields)))
     request += machine.send(Data(code)) if code else b""
     request += machine.send(EndOfMessage())
-    wire = _Wire(upstream)
+    wire = _Wire(upstream, counters)
     await wire.send(request)
     return await _read(machine, wire)
 
@@ -166,7 +170,8 @@ def _decoded(headers: Headers, body: bytes) -> bytes:
 class _Wire:
     """A connection that stands, with what its last hop may encode."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, counters: Counters) -> None:
+        self._counters = counters
         self._socket: socket.socket = upstream.socket
         self._early = upstream.early_data
         self._filter: Filter | None = upstream.filter
@@ -182,14 +187,18 @@ class _Wire:
         view = memoryview(data)
         while view:
             try:
-                view = view[self._socket.send(view) :]
+                sent = self._socket.send(view)
             except BlockingIOError:
                 await anyio.wait_writable(self._socket)
+                continue
+            self._counters.byt_api_client_tx += sent
+            view = view[sent:]
 
     async def receive(self) -> bytes:
         """The next bytes; empty at the end."""
         if self._early:
             data, self._early = self._early, b""
+            self._counters.byt_api_client_rx += len(data)
             return data
         while True:
             data = await self._receive()
@@ -204,6 +213,9 @@ class _Wire:
     async def _receive(self) -> bytes:
         while True:
             try:
-                return self._socket.recv(_RECEIVE_SIZE)
+                data = self._socket.recv(_RECEIVE_SIZE)
             except BlockingIOError:
                 await anyio.wait_readable(self._socket)
+                continue
+            self._counters.byt_api_client_rx += len(data)
+            return data
