@@ -7,7 +7,7 @@ from neosocksd_core.services import ControlListener
 from neosocksd_http1 import Request
 from neosocksd_rest_api.application import make_application
 from neosocksd_rest_api.config import RestApiSettings
-from neosocksd_rest_api.connection import Service, Traffic
+from neosocksd_rest_api.connection import Service
 from neosocksd_rest_api.feed import Feed
 from neosocksd_rest_api.guard import Guard, Refusal, make_guard
 from neosocksd_rest_api.targets import Target
@@ -34,13 +34,11 @@ class Api:
         settings = server.section(RestApiSettings)
         self._server = server
         self._rules = self._prepared = self._former = Rules(settings, make_guard(settings))
-        traffic = Traffic()
         self._service = Service(
-            make_application(server, feed, traffic, lambda: self._rules.settings.inflated_limit),
+            make_application(server, feed, lambda: self._rules.settings.inflated_limit),
             self._admit,
             lambda: self._rules.settings,
             server.counters,
-            traffic,
             server.log,
         )
 

@@ -15,7 +15,6 @@ from neosocksd_core import ServerContext
 from neosocksd_rest_api import openapi, page
 from neosocksd_rest_api.answer import error_answer
 from neosocksd_rest_api.compression import SMALLEST, accepts_deflate, encode
-from neosocksd_rest_api.connection import Traffic
 from neosocksd_rest_api.feed import Feed
 from neosocksd_rest_api.offered import OfferedEndpoints
 from neosocksd_rest_api.textual import TextEndpoints
@@ -124,11 +123,9 @@ def _by_method(handlers: Mapping[str, Handler]) -> Handler:
     return handle
 
 
-def make_application(
-    server: ServerContext, feed: Feed, traffic: Traffic, limit: Callable[[], int]
-) -> ASGIApp:
+def make_application(server: ServerContext, feed: Feed, limit: Callable[[], int]) -> ASGIApp:
     """The application. *limit* gives the bytes that a body may have once it is decompressed."""
-    text = TextEndpoints(server, traffic)
+    text = TextEndpoints(server)
     offered = OfferedEndpoints(server, limit)
     operations = JsonEndpoints(server, feed, limit).operations()
     document = openapi.describe(operations)

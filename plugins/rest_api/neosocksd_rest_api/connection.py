@@ -55,14 +55,6 @@ LINGER_BYTES = 64 << 20
 """How long, and for how much, a connection is read on that is closed before its request was: the answer would be lost otherwise."""
 
 
-@dataclass(slots=True)
-class Traffic:
-    """Bytes that went over all connections of the API."""
-
-    received: int = 0
-    sent: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class Service:
     """What the connections of a server have in common. ``admit`` judges a request before its body is read."""
@@ -71,7 +63,6 @@ class Service:
     admit: Callable[[Target, Request], Refusal | None]
     settings: Callable[[], RestApiSettings]
     counters: Counters
-    traffic: Traffic
     log: Logger
 
     async def serve(self, sock: socket.socket) -> None:
@@ -209,7 +200,7 @@ class CallerConnection:
                 with anyio.fail_after(self._deadline - anyio.current_time()):
                     await anyio.wait_readable(self._socket)
                 continue
-            self._service.traffic.received += len(data)
+            self._service.counters.byt_api_server_rx += len(data)
             if data:
                 self._machine.feed(data)
             else:
@@ -230,7 +221,7 @@ class CallerConnection:
                     with anyio.fail_after(self._settings.idle_timeout):
                         await anyio.wait_writable(self._socket)
                     continue
-                self._service.traffic.sent += sent
+                self._service.counters.byt_api_server_tx += sent
                 left = left[sent:]
         except OSError:
             self._is_lost = True

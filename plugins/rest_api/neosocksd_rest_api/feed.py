@@ -199,7 +199,7 @@ class Feed:
         server = self._server
         active = self._meter.look(server.sessions(), anyio.current_time())
         tick: dict[str, object] = {
-            "stats": stats_of(server.statistics()).model_dump(),
+            "stats": stats_of(server.statistics()),
             "health": list(server.check_health()),
             "active": active,
         }

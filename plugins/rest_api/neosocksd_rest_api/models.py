@@ -1,13 +1,14 @@
 """What the JSON interface takes and gives: the one source of its answers, its checks and its OpenAPI document."""
 
 import time
-from typing import Literal, Self
+from dataclasses import fields
+from typing import Any, Literal, Self, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model, model_validator
 
 from neosocksd_core import SessionInfo
 from neosocksd_core.addresses import Address
-from neosocksd_core.statistics import Statistics
+from neosocksd_core.statistics import Latency, Statistics
 from neosocksd_rest_api.report import quantile, take_cpu
 
 MOST_SESSIONS = 10_000
@@ -91,8 +92,8 @@ class CloseQuery(SessionFilter):
         return self
 
 
-class Latency(BaseModel):
-    """Quantiles of the times in seconds that the last dials took."""
+class Quantiles(BaseModel):
+    """How long something took, in seconds: how often it happened since the start, and quantiles of the last times."""
 
     count: int
     p50: float | None
@@ -101,30 +102,20 @@ class Latency(BaseModel):
     max: float | None
 
 
-class Stats(BaseModel):
+class _Measured(BaseModel):
     """The counters, totals since the start."""
 
     time: float = Field(description="seconds since 1970")
-    uptime: float
-    num_halfopen: int
-    num_sessions: int
-    num_sessions_peak: int
-    num_request: int
-    num_success: int
-    num_reject_ruleset: int
-    num_reject_timeout: int
-    num_reject_upstream: int
-    num_accept: int
-    num_serve: int
-    num_dns_query: int
-    num_dns_success: int
-    num_api_request: int
-    num_api_success: int
-    byt_up: int
-    byt_down: int
     cpu_seconds: float
-    connect_latency: Latency
-    lasterror: str | None
+
+
+_FIELDS: dict[str, Any] = {
+    name: (Quantiles if kind is Latency else kind, ...)
+    for name, kind in get_type_hints(Statistics).items()
+}
+
+Stats = create_model("Stats", __base__=_Measured, __doc__=_Measured.__doc__, **_FIELDS)
+"""The fields of :class:`~neosocksd_core.statistics.Statistics`, and what is told beside them."""
 
 
 class Health(BaseModel):
@@ -227,14 +218,17 @@ def session_of(info: SessionInfo, rates: tuple[float, float]) -> dict[str, JsonV
     }
 
 
-def stats_of(statistics: Statistics) -> Stats:
-    """The counters, and what is told beside them."""
-    names = Stats.model_fields.keys() - {"time", "cpu_seconds", "connect_latency"}
-    samples = statistics.connect_latency
-    p50, p90, p99, top = (quantile(samples, q) if samples else None for q in (0.5, 0.9, 0.99, 1.0))
-    return Stats(
-        time=time.time(),
-        cpu_seconds=take_cpu(),
-        connect_latency=Latency(count=len(samples), p50=p50, p90=p90, p99=p99, max=top),
-        **{name: getattr(statistics, name) for name in names},
-    )
+def stats_of(statistics: Statistics) -> dict[str, JsonValue]:
+    """The counters as :class:`Stats` says."""
+    counters: dict[str, JsonValue] = {
+        field.name: _told(getattr(statistics, field.name)) for field in fields(Statistics)
+    }
+    return {"time": time.time(), "cpu_seconds": take_cpu(), **counters}
+
+
+def _told(value: Latency | JsonValue) -> JsonValue:
+    if not isinstance(value, Latency):
+        return value
+    recent = value.recent
+    p50, p90, p99, top = (quantile(recent, q) if recent else None for q in (0.5, 0.9, 0.99, 1.0))
+    return {"count": value.count, "p50": p50, "p90": p90, "p99": p99, "max": top}

@@ -78,11 +78,14 @@ def _state(s: Statistics) -> Iterator[tuple[str, str]]:
     yield "Name Resolves", _with_rest(s.num_dns_success, s.num_dns_query)
     yield "Requests", _with_rest(s.num_success, s.num_request)
     yield "API Requests", _with_rest(s.num_api_success, s.num_api_request)
+    clients = _both_ways(s.byt_proxy_server_rx, s.byt_proxy_server_tx)
+    proxies = _both_ways(s.byt_proxy_client_rx, s.byt_proxy_client_tx)
+    yield "Handshake Dial", f"clients {clients}, proxies {proxies}"
     yield "Traffic", f"Up {format_bytes(s.byt_up)}, Down {format_bytes(s.byt_down)}"
-    if s.connect_latency:
-        p50, p90, p99, top = (
-            format_seconds(quantile(s.connect_latency, q)) for q in (0.5, 0.9, 0.99, 1.0)
-        )
+    calls = _with_rest(s.num_api_client_success, s.num_api_client_request)
+    yield "API Client", f"{calls} {_both_ways(s.byt_api_client_rx, s.byt_api_client_tx)}"
+    if recent := s.connect_latency.recent:
+        p50, p90, p99, top = (format_seconds(quantile(recent, q)) for q in (0.5, 0.9, 0.99, 1.0))
         yield "Connect Latency", f"P50={p50} P90={p90} P99={p99} MAX={top}"
 
 
@@ -106,6 +109,10 @@ def _rates(before: Moment, now: Moment) -> Iterator[tuple[str, str]]:
 
 def _named(values: Iterable[str]) -> str:
     return ", ".join(f"{kind}={value}" for kind, value in zip(_REJECTS, values, strict=True))
+
+
+def _both_ways(received: int, sent: int) -> str:
+    return f"Rx={format_bytes(received)} Tx={format_bytes(sent)}"
 
 
 def _with_rest(good: int, total: int) -> str:

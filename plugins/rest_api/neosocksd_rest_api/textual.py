@@ -1,16 +1,14 @@
 """The endpoints of the original: text for people, scripts and Prometheus."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
-from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from neosocksd_core import ServerContext
+from neosocksd_core.statistics import Counters
 from neosocksd_rest_api import metrics
-from neosocksd_rest_api.connection import Traffic
 from neosocksd_rest_api.report import (
     Moment,
     banner,
@@ -38,9 +36,8 @@ def is_true(query: Mapping[str, str], name: str, default: bool) -> bool:
 class TextEndpoints:
     """``/healthy``, ``/stats`` and ``/metrics`` of one server."""
 
-    def __init__(self, server: ServerContext, traffic: Traffic) -> None:
+    def __init__(self, server: ServerContext) -> None:
         self._server = server
-        self._traffic = traffic
         self._last: Moment | None = None
         self._used = take_cpu()
 
@@ -76,16 +73,10 @@ class TextEndpoints:
 
     async def metrics(self, request: Request) -> Response:
         """The counters in Prometheus' text format, those of the plugins behind them."""
-        text = metrics.render(
-            self._server.statistics(), self._traffic, self._server.report_metrics()
-        )
+        text = metrics.render(self._server.statistics(), self._server.report_metrics())
         return Response(text.encode("utf-8", "surrogateescape"), media_type=metrics.CONTENT_TYPE)
 
 
 def _start_of(now: Moment, used: float) -> Moment:
     """The moment at which the server started, when all counters were zero; *used* is the processor time then."""
-    kept = ("connect_latency", "lasterror")
-    zeros: dict[str, Any] = {
-        field.name: 0 for field in fields(now.statistics) if field.name not in kept
-    }
-    return Moment(now.at - now.statistics.uptime, used, replace(now.statistics, **zeros))
+    return Moment(now.at - now.statistics.uptime, used, Counters().snapshot(0, 0, 0, 0))

@@ -64,7 +64,7 @@ def relay(server: RunningServer, echo: EchoServer) -> None:
 
 NAMES = [
     "Server Time", "Uptime", "Num Sessions", "Num Rejected", "Conn Accepts", "Name Resolves",
-    "Requests", "API Requests", "Traffic", "Connect Latency",
+    "Requests", "API Requests", "Handshake Dial", "Traffic", "API Client", "Connect Latency",
 ]  # fmt: skip
 RATES = ["Accept Rate", "Request Rate", "Reject Rate", "Throughput", "Server Load"]
 
@@ -87,6 +87,9 @@ def test_statistics_have_the_layout_of_the_original(
     assert lines["Num Rejected"] == "0 (ruleset=0, timeout=0, upstream=0)"
     assert (lines["Conn Accepts"], lines["Requests"]) == ("1 (+0)", "1 (+0)")
     assert lines["Traffic"] == "Up 5 B, Down 5 B"
+    request = len(plain_request(echo.address)) + 5  # what came with it was received with it
+    assert lines["Handshake Dial"] == f"clients Rx={request} B Tx=3 B, proxies Rx=0 B Tx=0 B"
+    assert lines["API Client"] == "0 (+0) Rx=0 B Tx=0 B"
     assert re.fullmatch(r"(P50|P90|P99|MAX)=\S+( \S+){3}", lines["Connect Latency"])
 
 
