@@ -42,15 +42,16 @@ Finish = Callable[[Upstream | DialError], None]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who wants a dial, and so what is judged: a client's own wish is guarded, a router's different one is not, and what the
-    server dials for itself is not judged at all."""
+    """Who wants a dial, and so what is judged: a client's own wish is guarded, and what the server dials for itself is not judged
+    at all. Where a router has sent the client elsewhere, ``requested`` is what the client asked for: only if that is guarded, too,
+    the router's choice is."""
 
     guarded: bool
     judged: bool
+    requested: Address | None = None
 
 
 CLIENT = Origin(guarded=True, judged=True)
-ROUTER = Origin(guarded=False, judged=True)
 SERVER = Origin(guarded=False, judged=False)
 
 
@@ -120,6 +121,7 @@ class Dial:
         "_filters",
         "_finish",
         "_forward",
+        "_guarded",
         "_handshake",
         "_hop",
         "_lookup",
@@ -135,6 +137,7 @@ class Dial:
         self._shared = shared
         self._forward = forward
         self._origin = origin
+        self._guarded = origin.guarded
         self._finish: Finish | None = finish
         self._lookup: Lookup | None = None
         self._connector: Connector | None = None
@@ -164,6 +167,16 @@ class Dial:
             self._fail(DialError(Reason.NOT_ALLOWED, f"{target} is blocked"))
             return
         shared.deadlines.add(self)
+        requested = self._origin.requested
+        if requested is not None and shared.policy.guards_port(requested.port):
+            self._look_up(requested.host, self._on_requested)
+        else:
+            self._judge_target()
+
+    def _begin(self) -> None:
+        """Connect, to the chain's first proxy if there is one."""
+        shared = self._shared
+        target, chain = self._forward.address, self._forward.chain
         first = chain[0].address if chain else target
         if pack_ip(first.host) is not None:
             self._connect((first.host,))
@@ -190,12 +203,50 @@ class Dial:
 
     def _may_ask_for(self, target: Address) -> bool:
         """Whether a proxy may be asked for *target*, which is judged as far as its text tells: the proxy may be on this machine."""
-        policy, packed = self._shared.policy, pack_ip(target.host)
-        if packed is None:
-            return True
-        if self._origin.judged and not policy.permits(packed):
+        packed = pack_ip(target.host)
+        return packed is None or not self._origin.judged or self._shared.policy.permits(packed)
+
+    # the guard, where a proxy or a router could lead around it
+
+    def _look_up(self, host: str, callback: Callable[[LookupResult], None]) -> None:
+        if pack_ip(host) is not None:
+            callback((host,))
+        else:
+            self._lookup = self._shared.names.look_up(host, callback)
+
+    @contained
+    def _on_requested(self, result: LookupResult) -> None:
+        self._lookup = None
+        requested = self._origin.requested
+        assert requested is not None
+        self._guarded = self._any_is_guarded(result, requested.port)
+        self._judge_target()
+
+    def _judge_target(self) -> None:
+        """A proxy may be on this machine. A direct connection is judged by the address that it is made to."""
+        target = self._forward.address
+        if self._guarded and self._forward.chain and self._shared.policy.guards_port(target.port):
+            self._look_up(target.host, self._on_target)
+        else:
+            self._begin()
+
+    @contained
+    def _on_target(self, result: LookupResult) -> None:
+        self._lookup = None
+        target = self._forward.address
+        if self._any_is_guarded(result, target.port):
+            self._fail(DialError(Reason.NOT_ALLOWED, f"{target} is guarded"))
+        else:
+            self._begin()
+
+    def _any_is_guarded(self, result: LookupResult, port: int) -> bool:
+        """Whether a name stands for a guarded address; one that is unknown here does not."""
+        if isinstance(result, DialError):
             return False
-        return not (self._origin.guarded and policy.is_guarded(packed, target.port))
+        packed = [ip for host in result if (ip := pack_ip(host)) is not None]
+        return any(self._shared.policy.is_guarded(ip, port) for ip in packed)
+
+    # the connection
 
     def _on_resolved(self, result: LookupResult) -> None:
         self._lookup = None
@@ -214,7 +265,7 @@ class Dial:
             shared.proxy_options if chain else shared.options,
             shared.policy,
             judged,
-            self._origin.guarded,
+            self._guarded,
             self._on_connected,
         )
         self._connector.start(

@@ -21,7 +21,7 @@ import anyio
 
 from neosocksd_core.addresses import Chain, SocketAddress
 from neosocksd_core.containment import contained
-from neosocksd_core.dial import CLIENT, ROUTER, Dial, Origin
+from neosocksd_core.dial import CLIENT, Dial, Origin
 from neosocksd_core.errors import DialError, ProtocolError
 from neosocksd_core.filters import Filter, stack
 from neosocksd_core.log import escape
@@ -352,7 +352,8 @@ class Negotiation:
     def _origin(self, forward: Forward) -> Origin:
         """A target that the router left as it was is the client's own wish."""
         assert self._connect is not None
-        return CLIENT if forward.address == self._connect.target else ROUTER
+        requested = self._connect.target
+        return CLIENT if forward.address == requested else Origin(False, True, requested)
 
     def _start_dial(self, forward: Forward, origin: Origin) -> None:
         self._session.outcome = "dialing"

@@ -101,6 +101,10 @@ class Policy:
         """Whether the block list lets this address pass."""
         return classify(packed) not in self._blocked
 
+    def guards_port(self, port: int) -> bool:
+        """Whether any guarded address has this port."""
+        return port in self._guarded
+
     def is_guarded(self, packed: bytes, port: int) -> bool:
         """Whether a client must not reach this address and port through the proxy.
 

@@ -9,7 +9,7 @@ One program may hold several servers; they share nothing.
 
 import logging
 import socket
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from socket import AddressFamily
@@ -32,6 +32,7 @@ from neosocksd_core.reactor import Reactor
 from neosocksd_core.requests import Forward, SessionInfo, Upstream
 from neosocksd_core.resolver import Names, SystemResolver
 from neosocksd_core.runtime import NotRunningError, Runtime
+from neosocksd_core.services import ControlListener
 from neosocksd_core.settings import Section, Settings
 from neosocksd_core.statistics import Counters, Statistics
 
@@ -379,7 +380,7 @@ class Server:
         return runtime
 
     def _make_dialling(self, reactor: Reactor, names: Names) -> Dialling:
-        guarded = [*self.addresses, *self._plugins.guarded_addresses(self)]
+        guarded = [*self._guarded_listeners(), *self._plugins.guarded_addresses(self)]
         return Dialling(
             reactor,
             self._settings,
@@ -389,6 +390,15 @@ class Server:
             self._counters,
             self._report,
         )
+
+    def _guarded_listeners(self) -> Iterator[SocketAddress]:
+        reachable = [
+            sock.getsockname()
+            for place in self._composition.places
+            if isinstance(place.frontend, ControlListener) and not place.frontend.guarded
+            for sock in self._bound.at(place)
+        ]
+        return (address for address in self.addresses if address not in reachable)
 
     def _running(self) -> Runtime:
         if self._runtime is None:

@@ -21,10 +21,11 @@ class ControlListener:
     ``listen`` are their addresses, as in the settings; ``unix:PATH`` is a Unix socket that its owner alone may use (mode 0600).
     ``serve`` is called in a task of its own for each connection, with a non-blocking socket that is closed when it returns; it is
     cancelled at the stop. What it raises is logged. Of more than ``max_connections`` at once the newest is closed unserved.
-    These connections are no sessions, and no client reaches these listeners through the proxy.
+    These connections are no sessions. No client reaches these listeners through the proxy, unless they are not ``guarded``.
     """
 
     name: str
     listen: tuple[str, ...]
     serve: Callable[[socket.socket], Awaitable[None]]
     max_connections: int = 64
+    guarded: bool = True
