@@ -49,7 +49,13 @@ class Api:
         """
         settings = self._server.section(RestApiSettings)
         self._prepared, self._former = Rules(settings, make_guard(settings)), self._rules
-        return ControlListener(NAME, settings.listen, self._service.serve, settings.max_connections)
+        return ControlListener(
+            NAME,
+            settings.listen,
+            self._service.serve,
+            settings.max_connections,
+            guarded=not settings.via_proxy,
+        )
 
     def activate(self) -> None:
         """The server's settings are in force: those that were prepared, or, where the reload was refused, those before."""

@@ -36,6 +36,10 @@ class RestApiSettings(Section):
             description="further names that the API may be asked for by, beside localhost and IP addresses",
         )
     )
+    via_proxy: Annotated[bool, Option(("--api-via-proxy",), flat="api_via_proxy")] = Field(
+        default=False,
+        description="let clients reach the API through the proxy; needs a token",
+    )
     body_limit: int = Field(
         default=4 << 20,
         ge=1024,

@@ -103,6 +103,11 @@ def make_guard(settings: RestApiSettings) -> Guard:
     :raises ConfigurationError: if others can reach the API and there is no token, or the token is none.
     """
     token = _read_token(settings)
+    if settings.via_proxy and not token:
+        raise ConfigurationError(
+            "rest_api: every client of the proxy could reach the API, so via_proxy needs a token:"
+            " --api-token or --api-token-file"
+        )
     if not token:
         for address in settings.listen:
             if not _is_private(address):
