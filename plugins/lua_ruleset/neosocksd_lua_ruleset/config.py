@@ -37,7 +37,7 @@ class LuaRulesetSettings(Section):
         description="longest time in seconds that a callback may compute without waiting; 0 is off",
     )
     load_time_limit: Annotated[float, Option(metavar="S")] = Field(
-        default=0.0,
+        default=30.0,
         ge=0,
         le=86400,
         description="the same for loading a script; 0 is off",
