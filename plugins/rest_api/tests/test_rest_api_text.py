@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from neosocksd_core import ServerContext, hookimpl
 from neosocksd_core.testing import Client, EchoServer, PlainPlugin, RunningServer, plain_request
@@ -116,31 +117,38 @@ def test_the_servers_lines_can_be_left_out(api: httpx.Client, value: str) -> Non
     assert api.post(f"/stats?nobanner=1&server={value}").text == "asked for \n"
 
 
-SAMPLE = re.compile(r'[a-z_:][a-z0-9_:]*(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? [0-9.e+-]+')
-
-
 def test_metrics_are_in_the_format_of_prometheus(
     server: RunningServer, echo: EchoServer, api: httpx.Client
 ) -> None:
     relay(server, echo)
     answer = api.get("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    typed: set[str] = set()
-    for line in answer.text.splitlines():
-        if line.startswith("# TYPE "):
-            name = line.split()[2]
-            assert name not in typed
-            typed.add(name)
-        elif not line.startswith("# HELP "):
-            assert SAMPLE.fullmatch(line), line
-            name = re.sub(r"_(sum|count)\Z", "", re.split(r"[ {]", line)[0])
-            assert name in typed
-    assert "neosocksd_requests_success_total 1\n" in answer.text
-    assert 'neosocksd_connect_latency_seconds{quantile="0.5"}' in answer.text
-    assert re.search(
-        r'protocol_bytes_total\{direction="rx",module="api_server"\} [1-9]', answer.text
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    assert all(name.startswith("neosocksd_") for name in families.keys() - {"other"})
+    assert all(family.documentation for name, family in families.items() if name != "other")
+    for name, kind in (
+        ("process_cpu_seconds", "counter"),
+        ("sessions_peak", "gauge"),
+        ("uplink_bytes", "counter"),
+        ("api_client_requests", "counter"),
+        ("connect_latency_seconds", "summary"),
+        ("dns_latency_seconds", "summary"),
+    ):
+        assert families[f"neosocksd_{name}"].type == kind
+    values = {
+        (sample.name.removeprefix("neosocksd_"), *sample.labels.values()): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
+    assert values["requests_success_total",] == values["connect_latency_seconds_count",] == 1
+    assert values["connect_latency_seconds", "0.5"] == pytest.approx(
+        values["connect_latency_seconds_sum",]
     )
-    assert answer.text.endswith("other 1\n")
+    assert values["uplink_bytes_total",] == values["downlink_bytes_total",] == 5
+    moved = {key[1:] for key, value in values.items() if key[0] == "protocol_bytes_total" and value}
+    assert moved == {("rx", "api_server"), ("rx", "proxy_server"), ("tx", "proxy_server")}
+    assert values["protocol_bytes_total", "rx", "api_client"] == 0
+    assert values["other",] == 1
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
