@@ -22,6 +22,17 @@ function figure(name, value, unit, detail) {
   set(`d-${name}`, detail);
 }
 
+/** Quantiles of the last times, the middle one large; `more` is said besides. */
+function latency(name, { p50, p90, p99, max }, more) {
+  if (p50 === null) {
+    figure(name, "–", "", more || "none yet");
+    return;
+  }
+  const text = (seconds) => format.latency(seconds).join(" ");
+  const rest = `P90 ${text(p90)}, P99 ${text(p99)}, max ${text(max)}`;
+  figure(name, ...format.latency(p50), more ? `${rest}; ${more}` : rest);
+}
+
 const rejects = (stats) => stats.num_reject_ruleset + stats.num_reject_timeout + stats.num_reject_upstream;
 
 export class Figures {
@@ -57,7 +68,7 @@ export class Figures {
     sparks.requests.push(each(stats.num_request, before.num_request));
     sparks.rejects.push(each(rejects(stats), rejects(before)));
     sparks.connect.push(stats.connect_latency.p50 ?? 0);
-    sparks.dns.push(each(stats.num_dns_query, before.num_dns_query));
+    sparks.dns.push(stats.dns_latency.p50 ?? 0);
     if (this.memory !== null) sparks.ruleset.push(this.memory);
   }
 
@@ -67,8 +78,9 @@ export class Figures {
     figure("sessions", format.count(s.num_sessions), "", `${s.num_halfopen} half-open, peak ${format.count(s.num_sessions_peak)}`);
     figure("requests", format.count(s.num_request), "", `${format.count(s.num_success)} granted`);
     figure("rejects", format.count(rejects(s)), "", `ruleset ${s.num_reject_ruleset}, timeout ${s.num_reject_timeout}, upstream ${s.num_reject_upstream}`);
-    this.drawLatency(s.connect_latency);
-    figure("dns", format.count(s.num_dns_query), "", `${format.count(Math.max(0, s.num_dns_query - s.num_dns_success))} failed or open`);
+    latency("connect", s.connect_latency, "");
+    const failed = Math.max(0, s.num_dns_query - s.num_dns_success);
+    latency("dns", s.dns_latency, s.num_dns_query ? `${format.count(s.num_dns_query)} names, ${format.count(failed)} not found` : "");
     if (this.memory !== null) {
       $("ruleset").hidden = false;
       const [value, unit] = format.bytes(this.memory).split(" ");
@@ -76,15 +88,6 @@ export class Figures {
     }
     this.drawThroughput(s);
     for (const [name, history] of Object.entries(this.sparks)) drawSpark($(`s-${name}`), history.values, SPARK);
-  }
-
-  drawLatency({ p50, p90, p99, max }) {
-    if (p50 === null) {
-      figure("connect", "–", "", "nothing dialled yet");
-      return;
-    }
-    const text = (seconds) => format.latency(seconds).join(" ");
-    figure("connect", ...format.latency(p50), `P90 ${text(p90)}, P99 ${text(p99)}, max ${text(max)}`);
   }
 
   drawThroughput(s) {

@@ -27,10 +27,11 @@ export function duration(seconds) {
   return `${Math.floor(s / 86400)} d ${Math.floor(s / 3600) % 24} h`;
 }
 
-/** A latency in milliseconds: [number, unit]. */
+/** A latency, two digits or more: [number, unit]. */
 export function latency(seconds) {
   const ms = seconds * 1000;
   if (ms >= 1000) return [seconds.toFixed(2), "s"];
+  if (ms < 1) return [(ms * 1000).toFixed(0), "µs"];
   return [ms < 10 ? ms.toFixed(1) : ms.toFixed(0), "ms"];
 }
 

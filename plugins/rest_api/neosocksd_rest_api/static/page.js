@@ -109,6 +109,11 @@ function drawSessions(now = false) {
   $("close-all").disabled = !shown.length;
   $("empty").hidden = shown.length > 0;
   if (shown.length) return;
+  if ($("main").classList.contains("stale")) {
+    set("empty-title", "Not connected");
+    set("empty-text", "The server does not answer. This page tries again by itself.");
+    return;
+  }
   set("empty-title", accept ? "No session matches" : "No sessions");
   set("empty-text", accept ? `“${$("filter").value.trim()}” is in none of ${sessions.size}.` : "They appear here as soon as a client's request is granted.");
 }
@@ -122,6 +127,7 @@ function showHealth(problems) {
 
 function showLive(text, good) {
   $("live").className = `pill ${good ? "good" : "bad"}`;
+  $("main").classList.toggle("stale", !good);
   set("live", text);
 }
 
@@ -225,5 +231,8 @@ follow(
     handlers[name]?.(data);
     schedule();
   },
-  () => showLive("reconnecting", false),
+  () => {
+    showLive("reconnecting", false);
+    schedule();
+  },
 );
