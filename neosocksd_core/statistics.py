@@ -79,6 +79,11 @@ class Statistics:
     lasterror: str | None
 
 
+_COMPUTED = {"uptime", "num_halfopen", "num_sessions", "connect_latency", "dns_latency"}
+_PLAIN = tuple(field.name for field in fields(Statistics) if field.name not in _COMPUTED)
+"""What a snapshot takes as it is."""
+
+
 class Counters:
     """The live counters: plain attributes that the stages add to."""
 
@@ -128,10 +133,7 @@ class Counters:
         self, num_halfopen: int, num_sessions: int, live_up: int, live_down: int
     ) -> Statistics:
         """All counters, with the numbers of living sessions; their bytes are added to those of the ended ones."""
-        computed = {"uptime", "num_halfopen", "num_sessions", "connect_latency", "dns_latency"}
-        values = {
-            f.name: getattr(self, f.name) for f in fields(Statistics) if f.name not in computed
-        }
+        values = {name: getattr(self, name) for name in _PLAIN}
         values["byt_up"] += live_up
         values["byt_down"] += live_down
         return Statistics(
