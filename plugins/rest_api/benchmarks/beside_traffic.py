@@ -1,4 +1,5 @@
-"""What 200 requests a second for ``/stats`` cost a relay: the same traffic without them and with them, in turn. Linux only.
+"""What 200 requests a second for ``/stats`` cost a relay: the same traffic while another server is asked, and while the one that relays
+is, in turn, so that the load of who asks is there both times. Linux only.
 
 ::
 
@@ -14,7 +15,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Generator
+from contextlib import contextmanager
 from multiprocessing import Process, Queue
 from pathlib import Path
 
@@ -103,26 +105,23 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def measure(pid: int, ports: Sequence[int], with_requests: bool) -> list[float]:
+def measure(pid: int, proxy: int, target: int, api: int) -> list[float]:
     """Median and P99 of the round trips, and of the pieces, in microseconds, and the server's CPU share in percent."""
-    proxy, api, target = ports
     small: Queue[list[float]] = Queue()
     large: Queue[list[float]] = Queue()
     answered: Queue[int] = Queue()
     load = [
         Process(target=repeat, args=(proxy, target, b"x" * 64, 64, ROUND_TRIPS, small)),
         Process(target=repeat, args=(proxy, target, b"p", len(PIECE), PIECES, large)),
+        Process(target=request, args=(api, answered)),
     ]
-    if with_requests:
-        load.append(Process(target=request, args=(api, answered)))
     used, started = cpu_seconds(pid), time.perf_counter()
     for process in load:
         process.start()
     found = [sorted(queue.get(timeout=10 * SECONDS)) for queue in (small, large)]
-    if with_requests:
-        count = answered.get(timeout=10 * SECONDS)
-        if count < 0.95 * REQUESTS * SECONDS:
-            print(f"only {count / SECONDS:.0f} requests a second were answered")
+    count = answered.get(timeout=10 * SECONDS)
+    if count < 0.95 * REQUESTS * SECONDS:
+        print(f"only {count / SECONDS:.0f} requests a second were answered")
     share = (cpu_seconds(pid) - used) / (time.perf_counter() - started) * 100
     for process in load:
         process.join()
@@ -136,39 +135,53 @@ def free_port() -> int:
         return port
 
 
-def main(rounds: int) -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
-    target = Process(target=serve, args=(listener,))
-    target.start()
-    proxy, api = free_port(), free_port()
+@contextmanager
+def running_server(proxy: int, api: int) -> Generator[int]:
+    """A server on these ports; gives its process id."""
     command = [
         str(Path(sys.executable).with_name("neosocksd")),
         *("-l", f"127.0.0.1:{proxy}", "--api", f"127.0.0.1:{api}", "--loglevel", "2"),
     ]
     with subprocess.Popen(command) as server:  # noqa: S603 - our own command
         try:
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", api)).close()
-                    break
-                except ConnectionRefusedError:
-                    time.sleep(0.05)
-            ports = (proxy, api, listener.getsockname()[1])
-            results: dict[bool, list[list[float]]] = {False: [], True: []}
-            for number in range(2 * rounds):
-                # Which comes first takes turns, too.
-                with_requests = (number + number // 2) % 2 == 1
-                results[with_requests].append(measure(server.pid, ports, with_requests))
+            wait_for(api)
+            yield server.pid
         finally:
             server.terminate()
-            target.terminate()
+
+
+def wait_for(port: int) -> None:
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+        else:
+            return
+    sys.exit("the server does not start")
+
+
+def main(rounds: int) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    target = Process(target=serve, args=(listener,))
+    target.start()
+    proxy, api, _, other = ports = [free_port() for _ in range(4)]
+    results: dict[int, list[list[float]]] = {other: [], api: []}
+    try:
+        with running_server(*ports[:2]) as pid, running_server(*ports[2:]):
+            for number in range(2 * rounds):
+                # Which comes first takes turns, too.
+                asked = (other, api)[(number + number // 2) % 2]
+                results[asked].append(measure(pid, proxy, listener.getsockname()[1], asked))
+    finally:
+        target.terminate()
     names = ("round trip p50 us", "round trip p99 us", "1 MB p50 us", "1 MB p99 us", "CPU %")
-    print(f"{'median of ' + str(rounds):<20}{'alone':>12}{'with requests':>16}")
+    print(f"{'median of ' + str(rounds):<20}{'other asked':>14}{'relay asked':>14}")
     for column, name in enumerate(names):
-        alone, beside = (
-            statistics.median(row[column] for row in results[key]) for key in (False, True)
+        apart, beside = (
+            statistics.median(row[column] for row in results[key]) for key in (other, api)
         )
-        print(f"{name:<20}{alone:>12.1f}{beside:>16.1f}   ({beside / alone:.2f}x)")
+        print(f"{name:<20}{apart:>14.1f}{beside:>14.1f}   ({beside / apart:.2f}x)")
 
 
 if __name__ == "__main__":
