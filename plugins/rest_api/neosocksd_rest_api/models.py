@@ -77,6 +77,10 @@ class SessionQuery(SessionFilter):
     """Which sessions are listed, and how many at most."""
 
     limit: int = Field(default=1000, ge=0, le=MOST_SESSIONS)
+    before: int | None = Field(
+        default=None,
+        description="only sessions with a lower id: the first one of a page leads to the page before it",
+    )
 
 
 class CloseQuery(SessionFilter):

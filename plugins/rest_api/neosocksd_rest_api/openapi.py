@@ -11,7 +11,7 @@ from neosocksd_rest_api.models import Problem
 from neosocksd_rest_api.report import program_version
 from neosocksd_rest_api.v1 import Operation
 
-_PARAMETER = re.compile(r"\{([a-z]+):int\}")
+_PARAMETER = re.compile(r"\{([a-z]+)\}")
 _PLACES = "#/components/schemas/{model}"
 
 
@@ -28,8 +28,9 @@ def describe(operations: Sequence[Operation]) -> dict[str, Any]:
     named: dict[Any, Any] = {model: reference for (model, _), reference in references.items()}
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        path = _PARAMETER.sub(r"{\1}", operation.path)
-        paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, named)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(
+            operation, named
+        )
     return {
         "openapi": "3.1.0",
         "info": {"title": "neosocksd", "version": program_version()},

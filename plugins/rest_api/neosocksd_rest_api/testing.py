@@ -46,9 +46,9 @@ def find_programs() -> tuple[str, str]:
 
 
 class Browser:
-    """One browser window with a profile of its own in *directory*."""
+    """One browser window with a profile of its own in *directory*; *arguments* are further ones of the command line."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *arguments: str) -> None:
         driver, browser = find_programs()
         self._driver = subprocess.Popen(  # noqa: S603 - found by its name
             [driver, "--port=0"],
@@ -62,7 +62,7 @@ class Browser:
             self._port = self._read_port()
             options = {
                 "binary": browser,
-                "args": [*_ARGUMENTS, f"--user-data-dir={directory / 'profile'}"],
+                "args": [*_ARGUMENTS, *arguments, f"--user-data-dir={directory / 'profile'}"],
             }
             wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
             opened = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})

@@ -1,6 +1,7 @@
 """The JSON interface, ``/v1/…``: one table of operations, from which the routes and the OpenAPI document are made."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -21,6 +22,7 @@ from neosocksd_rest_api.offered import read_body
 from neosocksd_rest_api.queries import explain, mask, matches, parse
 from neosocksd_rest_api.report import program_version
 
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _LEVELS = {level_name(level).lower(): level for level in LEVELS[1:]}
 
 
@@ -117,9 +119,9 @@ class JsonEndpoints:
                 "POST", "/v1/sessions/close", "close sessions by their ids", self.close_ids,
                 m.Closed, body=m.SessionIds,
             ),
-            Operation("GET", "/v1/sessions/{id:int}", "one session", self.session, m.Session),
+            Operation("GET", "/v1/sessions/{id}", "one session", self.session, m.Session),
             Operation(
-                "DELETE", "/v1/sessions/{id:int}", "close one session", self.close_one, m.Closed
+                "DELETE", "/v1/sessions/{id}", "close one session", self.close_one, m.Closed
             ),
             Operation("GET", "/v1/log", "the last lines of the log", self.log, m.LogEvents, m.LogQuery),
             Operation(
@@ -171,19 +173,20 @@ class JsonEndpoints:
         self._meter.look(infos, anyio.current_time())
         texts = query.texts()
         found = [info for info in infos if matches(info, texts)] if texts else infos
-        shown = found[max(0, len(found) - query.limit) :]
+        upto = found if query.before is None else [i for i in found if i.id < query.before]
+        shown = upto[max(0, len(upto) - query.limit) :]
         rows: list[JsonValue] = [self._row(info) for info in shown]
         return JsonResponse({"total": len(infos), "matched": len(found), "sessions": rows})
 
     async def session(self, request: Request) -> Response:
-        wanted = request.path_params["id"]
+        wanted = _session_id(request)
         for info in self._server.sessions():
             if info.id == wanted:
                 return JsonResponse(self._row(info))
         raise HTTPException(404, "there is no such session")
 
     async def close_one(self, request: Request) -> Response:
-        if not self._server.close_session(request.path_params["id"]):
+        if not self._server.close_session(_session_id(request)):
             raise HTTPException(404, "there is no such session")
         return JsonResponse(models.Closed(closed=1))
 
@@ -225,3 +228,9 @@ class JsonEndpoints:
     def _close(self, ids: Iterable[int]) -> Response:
         closed = sum(self._server.close_session(session) for session in tuple(ids))
         return JsonResponse(models.Closed(closed=closed))
+
+
+def _session_id(request: Request) -> int:
+    """The number in a path; -1, which no session has, for what is none."""
+    text = request.path_params["id"]
+    return int(text) if _NUMBER.fullmatch(text) else -1

@@ -116,6 +116,17 @@ def test_sessions_are_listed_filtered_and_closed(
     server.wait_idle()
 
 
+def test_the_list_is_read_page_by_page(api: httpx.Client, connect: Callable[..., Client]) -> None:
+    for user in ("a1", "b", "a2", "a3"):
+        connect(user)
+    pages: list[list[str]] = []
+    query: dict[str, str | int] = {"user": "a", "limit": 2}
+    while rows := api.get("/v1/sessions", params=query).json()["sessions"]:
+        pages.append([row["user"] for row in rows])
+        query["before"] = rows[0]["id"]
+    assert pages == [["a2", "a3"], ["a1"]]
+
+
 def test_to_close_everything_must_be_said(
     api: httpx.Client, connect: Callable[..., Client]
 ) -> None:
@@ -134,6 +145,10 @@ def test_to_close_everything_must_be_said(
         ("GET", "/v1/nothing", 404),
         ("GET", "/v1/sessions/x", 404),
         ("GET", "/v1/sessions/99999999999999999999", 404),
+        ("DELETE", "/v1/sessions/" + "9" * 5000, 404),
+        ("GET", "/v1/sessions/-1", 404),
+        ("GET", "/v1/sessions/%D9%A1", 404),
+        ("GET", "/v1/sessions?before=" + "9" * 5000, 422),
         ("PUT", "/v1/stats", 405),
         ("GET", "/v1/reload", 405),
         ("GET", "/v1/sessions?limit=x", 422),
