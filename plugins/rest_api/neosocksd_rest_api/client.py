@@ -149,6 +149,8 @@ class ApiClient:
             refusal = response.read(65536)
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(f"the API at {self.address}: {_reason(error)}") from None
+        if response.status == 401 and self._headers:
+            raise ApiError("the API does not take this token")
         raise ApiError(_explain(response, refusal))
 
 
@@ -218,11 +220,14 @@ def _explain(response: http.client.HTTPResponse, body: bytes) -> str:
     status = f"{response.status} {response.reason}".strip()
     if response.status == 401:
         return "the API wants a token: give --api-token, or set NEOSOCKSD_API_TOKEN"
-    if "json" in response.headers.get("Content-Type", ""):
+    kind = response.headers.get("Content-Type", "text/plain")
+    if "json" in kind:
         try:
             problem: Any = json.loads(text)
             text = str(problem.get("detail") or problem.get("title") or "")
         except (ValueError, AttributeError):
             text = ""
+    elif not kind.startswith("text/plain"):
+        return f"what answers is not the API: {status}"
     line = " ".join(text.split())
     return line[:_MAX_MESSAGE] if line else f"the API answers {status}"

@@ -204,8 +204,10 @@ def _script(arguments: argparse.Namespace, path: str, query: dict[str, str]) -> 
     )
     try:
         body = read()
-    except (OSError, ValueError) as error:
-        raise ApiError(str(error)) from None
+    except OSError as error:
+        raise ApiError(f"{arguments.file}: {error.strerror}") from None
+    except ValueError as error:
+        raise ApiError(f"{arguments.file!r}: {error}") from None
     headers = {"Content-Type": "text/x-lua"}
     if body.startswith(_GZIP):
         headers["Content-Encoding"] = "gzip"

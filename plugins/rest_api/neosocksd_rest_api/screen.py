@@ -2,8 +2,9 @@
 
 import curses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from neosocksd_rest_api.amounts import (
     bars,
@@ -19,6 +20,9 @@ HEAD_LINES = 6
 """Lines above the first session: the figures and the heads of the columns."""
 
 _LEAST = (HEAD_LINES + 2, 40)
+_ALL_COUNTS = 64
+"""Below this width the bytes of sessions are left out, for their targets' sake."""
+
 _NOTICE_SECONDS = 3.0
 _HELP = "q quit  ↑↓ select  k kill  / filter  s sort"
 
@@ -86,7 +90,7 @@ def _figures(board: Board, width: int) -> Sequence[str]:
     s = board.stats
     if not s:
         return [f"neosocksd {board.version}", "waiting for the first figures"]
-    latency = s["connect_latency"]
+    connect, dns = s["connect_latency"], s["dns_latency"]
     health = printable("; ".join(board.problems)) or "healthy"
     down, up = (list(values)[-1] if values else 0.0 for values in (board.down, board.up))
     traffic = f"Throughput  down {rate_text(down)}  up {rate_text(up)}  "
@@ -105,17 +109,23 @@ def _figures(board: Board, width: int) -> Sequence[str]:
         f"neosocksd {board.version}  up {duration_text(s['uptime'])}  {health}",
         sessions + requests,
         f"{rejects}  upstream {s['num_reject_upstream']}{memory}",
-        "Connect     "
-        + "  ".join(
-            f"{name.upper()} {latency_text(latency[name])}" for name in ("p50", "p90", "p99", "max")
-        ),
+        f"Connect     {_quantiles(connect)}  DNS {_quantiles(dns)}",
         traffic + bars(both),
     ]
+
+
+def _quantiles(latency: Mapping[str, Any]) -> str:
+    """The middle one, and how slow it gets."""
+    if latency["p50"] is None:
+        return "-"
+    return "  ".join(f"{q.upper()} {latency_text(latency[q])}" for q in ("p50", "p99", "max"))
 
 
 def _columns(width: int) -> list[tuple[str, int]]:
     """Names and widths; a negative width stands at the right of its cell. What is narrow comes first, what is nice is left out."""
     fixed = [("AGE", -7), ("UP", -8), ("DOWN", -8), ("RATE", -10)]
+    if width < _ALL_COUNTS:
+        fixed = [("AGE", -7), ("RATE", -10)]
     room = width - 7 - sum(1 - size for _, size in fixed)
     names = [("ID", -6)]
     if room >= 60:

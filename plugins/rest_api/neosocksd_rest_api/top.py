@@ -69,7 +69,8 @@ class Top:
             curses.curs_set(0)
         except curses.error:
             pass  # a terminal that cannot hide its cursor
-        curses.use_default_colors()
+        if curses.has_colors():
+            curses.use_default_colors()
         curses.set_escdelay(25)
         self._screen.timeout(_KEYS_WAIT_MS)
         changed = True

@@ -196,7 +196,7 @@ def test_the_token_comes_from_flag_environment_or_file(serve: Serve, tmp_path: P
     file = tmp_path / "token"
     file.write_text("s3cret\n")
     assert "wants a token" in refused(api, "stats")
-    assert "wants a token" in refused(api, "stats", "--api-token", "wrong")
+    assert "does not take this token" in refused(api, "stats", "--api-token", "wrong")
     assert "Uptime" in ctl(api, "stats", "--api-token", "s3cret")
     assert "Uptime" in ctl(api, "stats", NEOSOCKSD_API_TOKEN="s3cret")
     assert "Uptime" in ctl(api, "stats", "--api-token-file", str(file))
@@ -268,7 +268,7 @@ def test_the_servers_own_configuration_file_says_where_the_api_is(daemon: Daemon
 class Terminal:
     """The command on a terminal of 80 columns and 24 lines."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, kind: str = "xterm") -> None:
         self._ours, theirs = pty.openpty()
         self._set_size(24, 80)
         self.shown = b""
@@ -278,7 +278,7 @@ class Terminal:
             stdout=theirs,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            env=clean({"TERM": "xterm"}),
+            env=clean({"TERM": kind}),
         )
         os.close(theirs)
 
@@ -330,8 +330,8 @@ class Terminal:
 def terminal() -> Generator[Callable[..., Terminal]]:
     with ExitStack() as stack:
 
-        def start(*arguments: str) -> Terminal:
-            terminal = Terminal(*arguments)
+        def start(*arguments: str, kind: str = "xterm") -> Terminal:
+            terminal = Terminal(*arguments, kind=kind)
             stack.callback(terminal.close)
             return terminal
 
@@ -360,6 +360,17 @@ def test_top_shows_filters_and_closes_sessions(
     top.wait_for(b"CHAIN")
     top.resize(5, 20)
     top.wait_for(b"Too small")
+    top.press(b"q")
+    assert top.finish() == (0, b"")
+
+
+def test_top_needs_no_colours_and_little_room(
+    api: str, clients: list[Connection], terminal: Callable[..., Terminal], echo: EchoServer
+) -> None:
+    top = terminal("top", "--api", api, kind="vt100")
+    top.wait_for(b"peak 3")
+    top.resize(12, 44)
+    top.wait_for(f"127.0.0.1:{echo.port}".encode())
     top.press(b"q")
     assert top.finish() == (0, b"")
 
