@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -45,6 +44,14 @@ def find_programs() -> tuple[str, str]:
     pytest.skip(message)
 
 
+_WAIT = """
+for (const end = performance.now() + {milliseconds}; performance.now() < end; await new Promise(requestAnimationFrame)) {{
+  const value = {expression};
+  if (value) return value;
+}}
+"""
+
+
 class Browser:
     """One browser window with a profile of its own in *directory*; *arguments* are further ones of the command line."""
 
@@ -67,6 +74,7 @@ class Browser:
             wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
             opened = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
             self._session = f"/session/{opened['sessionId']}"
+            self._call("POST", f"{self._session}/timeouts", {"script": 2 * int(PATIENCE * 1000)})
         except BaseException:
             self.close()
             raise
@@ -81,16 +89,16 @@ class Browser:
         return self._call("POST", f"{self._session}/execute/sync", body)
 
     def wait_for(self, expression: str, *arguments: object) -> Any:
-        """Wait until a JavaScript expression is true; returns its value.
+        """Wait until a JavaScript expression is true, which is looked at with each frame that is drawn; returns its value.
 
         :raises AssertionError: if it does not come true, with what the page shows.
         """
-        deadline = time.monotonic() + PATIENCE
-        while not (value := self.run(f"return {expression}", *arguments)):
-            if time.monotonic() > deadline:
-                shown = self.run("return document.body.innerText")
-                raise AssertionError(f"{expression} did not come true: {shown}")
-            time.sleep(0.05)  # the page is another process, and nobody tells us
+        value = self.run(
+            _WAIT.format(expression=expression, milliseconds=PATIENCE * 1000), *arguments
+        )
+        if not value:
+            shown = self.run("return document.body.innerText")
+            raise AssertionError(f"{expression} did not come true: {shown}")
         return value
 
     def write(self, selector: str, text: str) -> None:
@@ -145,7 +153,7 @@ class Browser:
         raise AssertionError("chromedriver did not start")
 
     def _call(self, method: str, path: str, body: object = None) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=2 * PATIENCE)
         try:
             sent = None if method in ("GET", "DELETE") else json.dumps(body or {})
             connection.request(method, path, sent, {"Content-Type": "application/json"})

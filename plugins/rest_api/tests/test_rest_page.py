@@ -143,6 +143,33 @@ def test_a_reload_shows_its_error(
     browser.wait_for(f"{NOTICE} === 'Reloaded.'")
 
 
+def test_a_notice_is_seen_wherever_the_page_is_scrolled_to(serve: Serve, browser: Browser) -> None:
+    Page(serve, browser).wait_live()
+    browser.run("scrollTo(0, document.body.scrollHeight)")
+    browser.run("document.getElementById('reload').click()")
+    browser.wait_for("!document.getElementById('notice').hidden")
+    assert browser.run("return scrollY") > 0
+    place = browser.run("return document.getElementById('notice').getBoundingClientRect().toJSON()")
+    assert 0 <= place["top"] < place["bottom"] <= browser.run("return innerHeight")
+
+
+def test_latencies_of_dials_and_of_names_are_shown(
+    serve: Serve, browser: Browser, echo: EchoServer
+) -> None:
+    page = Page(serve, browser)
+    page.wait_live()
+    with Client(page.server.address) as client:
+        client.send(b"\x05\x01\x00\x05\x01\x00\x03\x09localhost" + echo.port.to_bytes(2, "big"))
+        assert client.receive(12)[2:4] == b"\x05\x00"
+        for name in ("connect", "dns"):
+            browser.wait_for(
+                f"/^[0-9.]+(µs|ms|s)$/.test(document.getElementById('f-{name}').textContent)"
+            )
+    assert "1 name, 0 not found" in browser.run(
+        "return document.getElementById('d-dns').textContent"
+    )
+
+
 def test_a_token_is_asked_for_and_kept_for_the_tab(serve: Serve, browser: Browser) -> None:
     page = Page(serve, browser, token="s3cret")
     for token in ("wrong", "s3cret"):
@@ -163,8 +190,11 @@ def test_the_page_finds_a_server_that_comes_back(
     page.wait_live()
     page.server.stop()
     browser.wait_for("document.getElementById('live').textContent === 'reconnecting'")
+    browser.wait_for("document.getElementById('empty-title').textContent === 'Not connected'")
+    assert browser.run("return document.getElementById('health').hidden")
     page.start(serve)
     page.wait_live()
+    browser.wait_for("!document.getElementById('health').hidden")
     stack.enter_context(open_session(page.server, echo.address, b"alice"))
     browser.wait_for(f"{USERS}.includes('alice')")
 

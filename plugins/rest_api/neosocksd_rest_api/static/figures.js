@@ -80,7 +80,7 @@ export class Figures {
     figure("rejects", format.count(rejects(s)), "", `ruleset ${s.num_reject_ruleset}, timeout ${s.num_reject_timeout}, upstream ${s.num_reject_upstream}`);
     latency("connect", s.connect_latency, "");
     const failed = Math.max(0, s.num_dns_query - s.num_dns_success);
-    latency("dns", s.dns_latency, s.num_dns_query ? `${format.count(s.num_dns_query)} names, ${format.count(failed)} not found` : "");
+    latency("dns", s.dns_latency, s.num_dns_query ? `${format.count(s.num_dns_query)} name${s.num_dns_query === 1 ? "" : "s"}, ${format.count(failed)} not found` : "");
     if (this.memory !== null) {
       $("ruleset").hidden = false;
       const [value, unit] = format.bytes(this.memory).split(" ");

@@ -233,6 +233,7 @@ follow(
   },
   () => {
     showLive("reconnecting", false);
+    $("health").hidden = true; // nobody knows
     schedule();
   },
 );
