@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from neosocksd_core.testing import PlainPlugin, RunningServer
+from neosocksd_core.testing import Client, PlainPlugin, RunningServer
 from neosocksd_rest_api import RestApi
 
 pytest.importorskip("lupa")
@@ -32,7 +32,7 @@ def start(serve: Serve, tmp_path: Path) -> Callable[..., str]:
     script.write_text(RULESET)
 
     def start(plugins: tuple[object, ...] = ("lua_ruleset",), **settings: object) -> str:
-        values = {"listen": "127.0.0.1:0", "restapi": "127.0.0.1:0", **settings}
+        values = {"listen": "127.0.0.1:0", "rest_api": {"listen": "127.0.0.1:0"}, **settings}
         if "lua_ruleset" in plugins:
             values["ruleset"] = str(script)
         server = serve(values, plugins=[PlainPlugin, RestApi, *plugins])
@@ -120,6 +120,41 @@ def test_two_servers_call_each_other(backend: str, start: Callable[..., str]) ->
     assert answer.status_code == 200
     assert answer.text == "return true,true,true,42"
     assert call(second, "return called").text == 'return true,"yes"'
+    ours, theirs = (httpx.get(f"{base}/v1/stats").json() for base in (first, second))
+    assert (ours["num_api_client_request"], ours["num_api_client_success"]) == (1, 1)
+    assert ours["byt_api_client_tx"] > 0
+    assert ours["byt_api_client_rx"] > 0
+    assert (theirs["num_api_client_request"], theirs["byt_api_client_tx"]) == (0, 0)
+
+
+def test_a_call_that_is_refused_is_counted_and_fails_by_its_status(
+    start: Callable[..., str],
+) -> None:
+    first, second = start(), start(rest_api={"listen": "127.0.0.1:0", "token": "s3cret"})
+    address = second.removeprefix("http://")
+    answer = call(first, f"return await.invoke([[return 1]], '{address}')")
+    assert answer.text == 'return true,false,"HTTP/1.1 401 Unauthorized"'
+    ours = httpx.get(f"{first}/v1/stats").json()
+    assert (ours["num_api_client_request"], ours["num_api_client_success"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("invoke", b"_G.x = 1"), ("rpcall", b"return 1"), ("update", b"return {}"), ("gc", b"")],
+)
+def test_a_token_opens_the_calls_to_peers_that_send_no_host(
+    start: Callable[..., str], path: str, body: bytes
+) -> None:
+    base = start(rest_api={"listen": "127.0.0.1:0", "token": "s3cret"})
+    host, _, port = base.removeprefix("http://").partition(":")
+    for token, status in ((b"wrong", b"401"), (b"s3cret", b"200")):
+        request = (
+            b"POST /ruleset/%s HTTP/1.1\r\nContent-Type: %s\r\nAuthorization: Bearer %s\r\n"
+            b"Content-Length: %d\r\nConnection: close\r\n\r\n%s"
+        ) % (path.encode(), RPC.encode(), token, len(body), body)
+        with Client((host, int(port))) as client:
+            client.send(request)
+            assert client.receive_all().split()[1] == status
 
 
 def test_without_the_plugin_it_is_said_that_there_is_no_ruleset(start: Callable[..., str]) -> None:
