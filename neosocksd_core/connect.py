@@ -199,7 +199,7 @@ class Connector:
             family, numeric = socket.AF_INET6, host
         try:
             if self._guarded and self._policy.is_guarded(packed, self._port):
-                self._pending.clear()  # what has one guarded address is not reached at another
+                self._addresses.clear()  # what has one guarded address is not reached at another
                 self._error = DialError(Reason.NOT_ALLOWED, f"{self._name(host)} is guarded")
                 return False
             sock = socket.socket(family, socket.SOCK_STREAM | _SOCK_NONBLOCK)
