@@ -1,5 +1,7 @@
 """Which frontend listens where: the plan that the settings and the frontends make together, and the sockets it is bound to."""
 
+import errno
+import os
 import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -89,13 +91,17 @@ class BoundSockets:
     def rebind(self, places: Sequence[Place], settings: Settings) -> None:
         """Bind what is new in *places*; what is no longer there can then be taken by :meth:`release`.
 
+        A new address may overlap one that is no longer there (``0.0.0.0:1080`` after ``127.0.0.1:1080``): both listen until the
+        old one is closed, so that no client is turned away meanwhile.
+
         :raises ListenError: naming the address; what had been newly bound is closed again.
         """
         fresh: dict[str, list[socket.socket]] = {}
+        gone = self._gone(places)
         try:
             for place in places:
                 if _key(place) not in self._sockets:
-                    fresh[_key(place)] = _bind(place.address, settings)
+                    fresh[_key(place)] = _bind_beside(place.address, settings, gone)
         except ListenError:
             close_listeners(sock for sockets in fresh.values() for sock in sockets)
             raise
@@ -103,9 +109,17 @@ class BoundSockets:
 
     def release(self, places: Sequence[Place]) -> list[socket.socket]:
         """Forget the sockets that *places* no longer names, and return them, still open."""
+        gone = self._gone(places)
+        self._sockets = {
+            key: sockets for key, sockets in self._sockets.items() if sockets[0] not in gone
+        }
+        return gone
+
+    def _gone(self, places: Sequence[Place]) -> list[socket.socket]:
         kept = {_key(place) for place in places}
-        gone = [key for key in self._sockets if key not in kept]
-        return [sock for key in gone for sock in self._sockets.pop(key)]
+        return [
+            sock for key, sockets in self._sockets.items() if key not in kept for sock in sockets
+        ]
 
     def at(self, place: Place) -> Sequence[socket.socket]:
         """The sockets of one place."""
@@ -121,6 +135,15 @@ class BoundSockets:
         unix = [key for key in self._sockets if key.startswith(UNIX_PREFIX)]
         return [str(Address(host, port)) for host, port, *_ in self.addresses()] + unix
 
+    def give_to(self, uid: int) -> None:
+        """Make *uid* their owner: the system lets addresses overlap at a reload only where one user has both sockets.
+
+        :raises OSError: where the system refuses that.
+        """
+        for sockets in self._sockets.values():
+            for sock in sockets:
+                os.fchown(sock.fileno(), uid, -1)
+
     def close(self) -> None:
         """Close them all."""
         close_listeners(self.release(()))
@@ -132,6 +155,38 @@ def close_listeners(sockets: Iterable[socket.socket]) -> None:
         if sock.family == socket.AF_UNIX and sock.fileno() >= 0:
             Path(sock.getsockname()).unlink(missing_ok=True)
         sock.close()
+
+
+def _bind_beside(
+    address: str, settings: Settings, gone: Sequence[socket.socket]
+) -> list[socket.socket]:
+    """Bind *address*, even where sockets of our own that are about to be closed are in its way."""
+    try:
+        return _bind(address, settings)
+    except ListenError as error:
+        cause = error.__cause__
+        in_the_way = _on_port_of(address, gone)
+        if not in_the_way or not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE:
+            raise
+    fresh: list[socket.socket] = []
+    try:
+        _set_reuseport(in_the_way, True)
+        fresh = _bind(address, settings.model_copy(update={"reuseport": True}))
+    finally:
+        _set_reuseport([*in_the_way, *fresh], settings.reuseport)
+    return fresh
+
+
+def _on_port_of(address: str, sockets: Iterable[socket.socket]) -> list[socket.socket]:
+    if address.startswith(UNIX_PREFIX):
+        return []
+    port = parse_listen_address(address).port
+    return [s for s in sockets if s.family != socket.AF_UNIX and s.getsockname()[1] == port]
+
+
+def _set_reuseport(sockets: Iterable[socket.socket], value: bool) -> None:
+    for sock in sockets:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, value)
 
 
 def _bind(address: str, settings: Settings) -> list[socket.socket]:

@@ -234,6 +234,13 @@ class Server:
         """
         self._bound.rebind(self._composition.places, self._settings)
 
+    def give_sockets_to(self, uid: int) -> None:
+        """Make *uid* the owner of the listening sockets, before the process becomes that user.
+
+        :raises OSError: where the system refuses that.
+        """
+        self._bound.give_to(uid)
+
     def close(self) -> None:
         """Close the listening sockets of a server that was bound and never ran."""
         self._bound.close()

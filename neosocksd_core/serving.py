@@ -6,6 +6,7 @@ third ends the process as it does any other.
 
 import gc
 import importlib.util
+import os
 import signal
 from logging import Logger
 from typing import Any
@@ -120,6 +121,8 @@ async def _run(
 
     # Not before the loop is there: whom we become may not be able to read the modules that it is made of.
     if identity is not None:
+        if identity.uid is not None and os.geteuid() == 0:
+            server.give_sockets_to(identity.uid)
         process.drop_privileges(identity)
 
     failure: NeosocksdError | None = None

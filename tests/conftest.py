@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from neosocksd_core.addresses import SocketAddress
 from neosocksd_core.errors import DialError
 from neosocksd_core.protocols import Resolution
 from neosocksd_core.requests import Reason
 from neosocksd_core.testing import DEADLINE, Client, EchoServer, RunningServer
+from tests.command import socks5_request
 
 
 @dataclass
@@ -75,12 +75,6 @@ def count_sockets() -> int:
         with suppress(OSError):
             count += os.readlink(Path("/proc/self/fd") / name).startswith("socket:")
     return count
-
-
-def socks5_request(target: SocketAddress) -> bytes:
-    """A greeting without authentication, and a request for an IPv4 address."""
-    host = bytes(map(int, target[0].split(".")))
-    return b"\x05\x01\x00\x05\x01\x00\x01" + host + target[1].to_bytes(2, "big")
 
 
 class Lines(logging.Handler):

@@ -7,14 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-COMMAND = Path(sys.executable).with_name("neosocksd")
+from tests.command import COMMAND, Command, connect, fails, greet, run
 
 FLAGS = [
     "-h",
@@ -62,75 +60,6 @@ HEAVY = ("anyio", "asyncio", "uvloop", "trio", "dns", "shtab", "tomllib", "ssl",
 def label(value: object) -> str:
     """A command line as the name of its test."""
     return " ".join(cast("list[str]", value)) if isinstance(value, list) else ""
-
-
-def run(
-    *arguments: str, cwd: Path | None = None, **environ: str
-) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("NEOSOCKSD_")}
-    return subprocess.run(
-        [COMMAND, *arguments],
-        env=clean | environ,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def fails(status: int, *arguments: str, cwd: Path | None = None, **environ: str) -> str:
-    """Run what must fail with *status*; returns its one line."""
-    done = run(*arguments, cwd=cwd, **environ)
-    assert done.returncode == status, done
-    assert done.stdout == ""
-    [line] = done.stderr.splitlines()
-    assert line.startswith("neosocksd: ")
-    return line.removeprefix("neosocksd: ")
-
-
-class Serving:
-    """A command that serves, and what it has said."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.lines: list[str] = []
-        self.addresses = self.wait_for("listening on ").split(", ")
-
-    def wait_for(self, text: str) -> str:
-        """Read the log up to the line with *text*; what follows it there."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line)
-            if text in line:
-                return line.partition(text)[2].strip()
-        raise AssertionError(f"no {text!r} in {self.lines}")
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(30)
-
-
-@contextmanager
-def serving(*arguments: str, cwd: Path | None = None) -> Generator[Serving]:
-    command = [str(COMMAND), "--listen", "127.0.0.1:0", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=cwd) as process:
-        try:
-            yield Serving(process)
-        finally:
-            process.kill()
-
-
-def greet(address: str) -> bytes:
-    """What a SOCKS5 server at *address* answers to a client's first message."""
-    with connect(address) as client:
-        client.sendall(b"\x05\x01\x00")
-        return client.recv(2)
-
-
-def connect(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    return socket.create_connection((host, int(port)), 10)
 
 
 # Help, version, subcommands.
@@ -268,10 +197,6 @@ def test_an_address_of_another_machine_is_one_line_and_status_1() -> None:
     assert "192.0.2.1:1080" in fails(1, "-l", "192.0.2.1:1080")
 
 
-def test_an_unknown_user_is_one_line_and_status_1() -> None:
-    assert fails(1, "-u", "no-such-user-here") == "there is no user 'no-such-user-here'"
-
-
 # Serving.
 
 
@@ -279,7 +204,7 @@ def test_an_unknown_user_is_one_line_and_status_1() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_until_a_signal_and_ends_with_status_0(loop: str, number: signal.Signals) -> None:
     pytest.importorskip("trio" if loop == "trio" else "anyio")
-    with serving("--loop", loop) as command:
+    with Command("--loop", loop) as command:
         assert greet(command.addresses[0]) == b"\x05\x00"
         assert command.stop(number) == 0
 
@@ -293,7 +218,7 @@ def test_a_second_signal_does_not_wait_for_sessions(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as target:
         port = target.getsockname()[1]
         options = ("--drain", "3600", "--loglevel", "5")
-        with serving(*options) as command, connect(command.addresses[0]) as client:
+        with Command(*options) as command, connect(command.addresses[0]) as client:
             client.sendall(b"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01" + port.to_bytes(2))
             assert client.recv(2, socket.MSG_WAITALL) == b"\x05\x00"
             assert client.recv(10, socket.MSG_WAITALL)[1] == 0
@@ -305,7 +230,7 @@ def test_a_second_signal_does_not_wait_for_sessions(tmp_path: Path) -> None:
 def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
     file.write_text("")
-    with serving("-c", "a.toml", cwd=tmp_path) as command:
+    with Command("-c", "a.toml", cwd=tmp_path) as command:
         file.write_text('http_listen = "127.0.0.1:0"\ntcp_rcvbuf = 1\n')
         command.process.send_signal(signal.SIGHUP)
         command.wait_for("tcp_rcvbuf is below")
@@ -322,83 +247,18 @@ def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
 
 
 def test_signals_without_a_meaning_do_not_end_it() -> None:
-    with serving() as command:
+    with Command() as command:
         for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
             command.process.send_signal(number)
         assert greet(command.addresses[0]) == b"\x05\x00"
         assert command.stop() == 0
 
 
-REPORTER = """
-import os
-from neosocksd_core import hookimpl
-from neosocksd_core.services import Service
-
-@hookimpl
-def register_services(server):
-    async def run():
-        with open("report", "w") as report:
-            print(os.getpid(), *("%s:%d" % a[:2] for a in server.addresses), file=report)
-    return [Service("reporter", run)]
-"""
-
-
-@contextmanager
-def reporting(folder: Path, *command: str) -> Generator[tuple[int, str]]:
-    """Run a command with a plugin that reports the process's number and first address; killed at the end."""
-    (folder / "reporter.py").write_text(REPORTER)
-    os.mkfifo(folder / "report")
-    arguments = ["--plugin", "./reporter.py", "-l", "127.0.0.1:0"]
-    with subprocess.Popen([*command, *arguments], cwd=folder) as process:
-        with (folder / "report").open() as report:
-            number, address = report.read().split()
-        try:
-            yield int(number), address
-        finally:
-            os.kill(int(number), signal.SIGTERM)
-    assert process.returncode == 0
-
-
-def test_a_daemon_detaches_and_keeps_its_folder(tmp_path: Path) -> None:
-    with reporting(tmp_path, str(COMMAND), "-d") as (number, address):
-        assert os.getsid(number) not in (os.getsid(0), number)
-        assert Path(f"/proc/{number}/cwd").readlink() == tmp_path
-        for descriptor in (0, 1, 2):
-            assert str(Path(f"/proc/{number}/fd/{descriptor}").readlink()) == "/dev/null"
-        assert greet(address) == b"\x05\x00"
-
-
-def test_closed_standard_descriptors_do_not_become_the_log_of_a_client(tmp_path: Path) -> None:
-    script = 'exec "$0" "$@" 0<&- 1>&- 2>&-'
-    with reporting(tmp_path, "sh", "-c", script, str(COMMAND), "--loglevel", "8") as (_, address):
-        assert greet(address) == b"\x05\x00"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop privileges")
-def test_privileges_are_dropped_once_the_sockets_are_bound() -> None:
-    with serving("-u", "nobody:", "-l", "127.0.0.1:0") as command:
-        status = Path(f"/proc/{command.process.pid}/status").read_text()
-        assert re.search(r"^Uid:\t65534\t65534\t65534\t65534$", status, re.MULTILINE)
-        assert re.search(r"^Gid:\t65534\t65534\t65534\t65534$", status, re.MULTILINE)
+def test_the_log_may_be_json() -> None:
+    with Command("--log-format", "json") as command:
         assert command.stop() == 0
-
-
-def test_the_log_may_be_json(tmp_path: Path) -> None:
-    with serving("--log-format", "json") as command:
-        assert command.stop() == 0
-        assert command.process.stderr is not None
-        lines = [*command.lines, *command.process.stderr]
-    entries = [json.loads(line) for line in lines]
+    entries = [json.loads(line) for line in command.lines]
     assert entries[0]["level"] == "notice"
-
-
-def test_a_log_that_nobody_reads_does_not_stop_the_server() -> None:
-    with serving("--loglevel", "8") as command:
-        assert command.process.stderr is not None
-        command.process.stderr.close()
-        for _ in range(50):
-            assert greet(command.addresses[0]) == b"\x05\x00"
-        assert command.stop() == 0
 
 
 OWN_FORMAT = """
@@ -431,7 +291,7 @@ def test_what_is_unknown_in_a_file_of_a_plugins_own_format_is_a_warning(tmp_path
     plugin, config = tmp_path / "own.py", tmp_path / "x.json"
     plugin.write_text(OWN_FORMAT)
     config.write_text('{"listen": "127.0.0.1:0", "nonsense": 1}')
-    with serving("--plugin", str(plugin), "-c", str(config)) as server:
+    with Command("--plugin", str(plugin), "-c", str(config)) as server:
         assert any("nonsense: unknown field" in line for line in server.lines)
         assert server.stop() == 0
     config.write_text('{"timeout": "soon"}')

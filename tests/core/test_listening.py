@@ -1,12 +1,13 @@
 """Who listens where, and what a reload keeps of it."""
 
+import socket
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pytest
 
 from neosocksd_core.errors import ConfigurationError, ListenError
-from neosocksd_core.listening import DEFAULT_LISTEN, BoundSockets, plan
+from neosocksd_core.listening import DEFAULT_LISTEN, BoundSockets, close_listeners, plan
 from neosocksd_core.protocols import Claim, ClientConnection, Handshake
 from neosocksd_core.settings import Settings
 from neosocksd_core.testing import Peer
@@ -102,4 +103,61 @@ def test_where_one_cannot_be_bound_the_new_ones_are_closed_and_the_old_ones_stay
         with pytest.raises(ListenError):
             bound.rebind(plan(more, [Front("a", Claim.DEFAULT)]), more)
     assert bound.addresses() == before
+    bound.close()
+
+
+def listening(*addresses: str) -> tuple[BoundSockets, int]:
+    """Sockets bound at *addresses*, in which ``PORT`` stands for a free port."""
+    with Peer() as peer:
+        port = peer.port
+    bound = BoundSockets()
+    move(bound, port, *addresses)
+    return bound, port
+
+
+def move(bound: BoundSockets, port: int, *addresses: str) -> None:
+    """Bind *addresses* in place of what is bound."""
+    values = settings(listen=tuple(a.replace("PORT", str(port)) for a in addresses))
+    places = plan(values, [Front("a", Claim.DEFAULT)])
+    bound.rebind(places, values)
+    close_listeners(bound.release(places))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("127.0.0.1:PORT", "0.0.0.0:PORT"),
+        ("0.0.0.0:PORT", "127.0.0.1:PORT"),
+        ("127.0.0.1:PORT", "*:PORT"),
+        ("*:PORT", "0.0.0.0:PORT"),
+        ("127.0.0.1:PORT", "[::]:PORT"),
+        ("[::]:PORT", "127.0.0.1:PORT"),
+    ],
+)
+def test_an_address_may_overlap_the_one_that_it_replaces(old: str, new: str) -> None:
+    bound, port = listening(old)
+    move(bound, port, new)
+    assert {address[1] for address in bound.addresses()} == {port}
+    with socket.create_connection(("127.0.0.1", port)):
+        pass
+    bound.close()
+
+
+def test_where_a_later_one_fails_what_was_to_be_replaced_stays() -> None:
+    bound, port = listening("127.0.0.1:PORT")
+    before = bound.addresses()
+    with Peer() as peer, pytest.raises(ListenError):
+        move(bound, port, "0.0.0.0:PORT", f"127.0.0.1:{peer.port}")
+    assert bound.addresses() == before
+    with socket.create_connection(("127.0.0.1", port)):
+        pass
+    bound.close()
+
+
+def test_a_port_that_somebody_else_has_is_not_shared_with_them() -> None:
+    bound, port = listening("127.0.0.1:PORT")
+    with socket.socket() as other:
+        other.bind(("127.0.0.2", port))
+        with pytest.raises(ListenError, match="in use"):
+            move(bound, port, "0.0.0.0:PORT")
     bound.close()

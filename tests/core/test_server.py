@@ -373,6 +373,29 @@ def test_a_reload_to_a_port_in_use_changes_nothing(serve: Serve, echo: EchoServe
     open_session(server, echo.address).close()
 
 
+@pytest.mark.parametrize(("old", "new"), [("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1")])
+def test_a_reload_may_widen_or_narrow_an_address_on_its_port(
+    serve: Serve, echo: EchoServer, old: str, new: str
+) -> None:
+    port = free_address().rpartition(":")[2]
+    server = serve({"listen": f"{old}:{port}"}, plugins=[PlainPlugin])
+    at_hand = ("127.0.0.1", int(port))
+    with Client(at_hand) as client:
+        client.send(plain_request(echo.address))
+        client.expect(b"ok\n")
+        with Peer() as peer, pytest.raises(ListenError):
+            server.reload({"listen": [f"{new}:{port}", f"127.0.0.1:{peer.port}"]})
+        assert server.call(lambda: server.server.addresses) == [(old, int(port))]
+        server.reload({"listen": f"{new}:{port}"})
+        assert server.call(lambda: server.server.addresses) == [(new, int(port))]
+        client.send(b"still here")
+        client.expect(b"still here")
+    with Client(at_hand) as client:
+        client.send(plain_request(echo.address))
+        client.expect(b"ok\n")
+    server.wait_idle()
+
+
 def test_hundreds_of_reloads_under_load_fail_no_session(serve: Serve, echo: EchoServer) -> None:
     listen = {"listen": free_address()}
     server = serve(listen, plugins=[PlainPlugin])
