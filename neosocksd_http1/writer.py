@@ -9,7 +9,13 @@ from .framing import Chunked, FixedLength, Framing, UntilClose
 from .grammar import LINE_TEXT, TOKEN, VISIBLE
 from .headers import NO_HEADERS, Headers
 
-_REASONS: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+_REASONS: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus} | {
+    # as RFC 9110 has them; Python's own table does from 3.13 on
+    413: b"Content Too Large",
+    414: b"URI Too Long",
+    416: b"Range Not Satisfiable",
+    422: b"Unprocessable Content",
+}
 _FRAMING_FIELDS: Final = frozenset((b"content-length", b"transfer-encoding"))
 
 

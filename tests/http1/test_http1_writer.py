@@ -62,6 +62,7 @@ def test_heads_are_written_with_our_version_and_the_registered_reason() -> None:
     assert response_head(InformationalResponse(100)) == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert response_head(Response(200, reason=b"Fine")) == b"HTTP/1.1 200 Fine\r\n\r\n"
     assert reason_phrase(502) == b"Bad Gateway"
+    assert reason_phrase(422) == b"Unprocessable Content"
 
 
 def test_bodies_are_framed() -> None:

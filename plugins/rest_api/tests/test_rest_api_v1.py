@@ -132,7 +132,7 @@ def test_to_close_everything_must_be_said(
 ) -> None:
     first, second = connect(), connect()
     answer = api.delete("/v1/sessions")
-    assert (answer.status_code, answer.json()["title"]) == (422, "Unprocessable Entity")
+    assert (answer.status_code, answer.json()["title"]) == (422, "Unprocessable Content")
     assert api.delete("/v1/sessions?id=99999").json() == {"closed": 0}
     assert api.delete("/v1/sessions?all=true").json() == {"closed": 2}
     first.expect_reset()
