@@ -22,7 +22,10 @@ MAX_HOST_LENGTH = 255
 
 
 class AddressError(ValueError):
-    """A text is not an address of the form that was asked for; the message says why."""
+    """A text is not an address of the form that was asked for; the message says why.
+
+    A host stands in the message as it came, which may be over the wire: whoever logs it escapes it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,13 @@ def check_host(host: str) -> str:
     if pack_ip(host) is not None:
         scope = host.partition("%")[1:]
         if scope[0] and not _SCOPE.match(scope[1]):
-            raise AddressError(f"not a scope id: {host!r}")
+            raise AddressError(f"not a scope id: {host}")
         return host
     if not host or len(host) > MAX_HOST_LENGTH:
         raise AddressError("host name is empty or too long")
     labels = host.removesuffix(".").split(".")
     if not all(_LABEL.match(label) for label in labels) or _NUMERIC_LABEL.match(labels[-1]):
-        raise AddressError(f"not a host name: {host!r}")
+        raise AddressError(f"not a host name: {host}")
     return host
 
 
@@ -95,12 +98,9 @@ def decode_host(raw: bytes) -> str:
     :raises AddressError: where it is no host name, holds a byte outside ASCII or a scope id, or is ``localhost.``,
         which no hosts file knows and some resolvers take for this machine.
     """
-    try:
-        host = raw.decode("ascii")
-    except UnicodeDecodeError:
-        raise AddressError(f"not a host name: {raw!r}") from None
-    if "%" in host or f".{host}".lower().endswith(".localhost."):
-        raise AddressError(f"not a host name: {raw!r}")
+    host = raw.decode("latin-1")
+    if not raw.isascii() or "%" in host or f".{host}".lower().endswith(".localhost."):
+        raise AddressError(f"not a host name: {host}")
     return check_host(host)
 
 

@@ -20,6 +20,7 @@ from neosocksd_core import (
     Request,
     SocketAddress,
 )
+from neosocksd_core.log import escape
 from neosocksd_core.testing import (
     DELIVERIES,
     BlackHole,
@@ -264,23 +265,35 @@ class Watcher:
         return Forward(request.target)
 
 
+def expect_refused_unseen(
+    make_world: Any, name: bytes, sent: bytes, answer: bytes, delivery: Delivery
+) -> None:
+    """What is *sent* with *name* and a port behind it gets *answer*, before router, resolver and connect; the log has it escaped once."""
+    router = Watcher()
+    world = make_world(router=router)
+    router.asked.clear()
+    with Peer() as target, world.connect() as client:
+        world.remember()
+        port = target.port.to_bytes(2, "big")
+        client.send(sent.replace(b"<P>", port), delivery, between=world.ping)
+        client.expect(answer)
+        client.expect_eof()
+        world.expect_no_growth()
+        target.expect_no_connection()
+    assert not router.asked
+    assert not world.names.asked
+    assert all(line.isprintable() and line.isascii() for line in world.lines)
+    message = escape(f"not a host name: {name.decode('latin-1')}")
+    assert f"protocol error: {message}, up" in world.lines[-1]
+
+
 @pytest.mark.parametrize("name", BAD_NAMES.values(), ids=list(BAD_NAMES))
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_s4_12_a_name_that_is_none_is_refused_before_router_and_resolver(
     make_world: Any, name: bytes, delivery: Delivery
 ) -> None:
-    router = Watcher()
-    world = make_world(router=router)
-    router.asked.clear()
-    with world.connect() as client:
-        sent = b"\x04\x01\x00\x50\x00\x00\x00\x01" + USER + name + b"\0"
-        client.send(sent, delivery, between=world.ping)
-        client.expect(REJECTED)
-        client.expect_eof()
-    world.expect_no_growth()
-    assert not router.asked
-    assert not world.names.asked
-    assert all(line.isprintable() and line.isascii() for line in world.lines)
+    sent = b"\x04\x01<P>\x00\x00\x00\x01" + USER + name + b"\0"
+    expect_refused_unseen(make_world, name, sent, REJECTED, delivery)
 
 
 REFUSED_NAMES = {
@@ -302,19 +315,8 @@ REFUSED_NAMES = {
 def test_s5_17_to_19_a_name_that_is_none_is_refused_before_router_resolver_and_connect(
     make_world: Any, name: bytes, delivery: Delivery
 ) -> None:
-    router = Watcher()
-    world = make_world(router=router)
-    router.asked.clear()
-    with Peer() as target, world.connect() as client:
-        world.remember()
-        sent = GREETING + domain(name) + target.port.to_bytes(2, "big")
-        client.send(sent, delivery, between=world.ping)
-        client.expect(GREETED + error(4))
-        client.expect_eof()
-        world.expect_no_growth()
-        target.expect_no_connection()
-    assert not router.asked
-    assert not world.names.asked
+    sent = GREETING + domain(name) + b"<P>"
+    expect_refused_unseen(make_world, name, sent, GREETED + error(4), delivery)
 
 
 def test_s5_20_an_ipv6_literal_in_the_field_of_a_name_is_connected_to(world: Any) -> None:

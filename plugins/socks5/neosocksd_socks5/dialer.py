@@ -271,4 +271,4 @@ def _encode_target(target: Address) -> bytes:
 def _encode_host(target: Address) -> bytes:
     if target.host and target.host.isascii() and len(target.host) <= NAME_LIMIT:
         return target.host.encode("ascii")
-    raise DialError(Reason.GENERAL_FAILURE, f"cannot ask for the host {target.host[:64]!r}")
+    raise DialError(Reason.GENERAL_FAILURE, f"cannot ask for the host {target.host}")
