@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Protocol
 
+from neosocksd_core.errors import NeosocksdError
+
 
 class FilterState(enum.Enum):
     """What a :class:`Filter` needs of the relay next. Queued bytes are sent before the state is acted on."""
@@ -58,6 +60,12 @@ class Filter(Protocol):
 
     @property
     def state(self) -> FilterState: ...
+
+    @property
+    def failure(self) -> NeosocksdError | None:
+        """What went wrong, for the log and the counters: a DialError where it is the upstream's fault, a ProtocolError where it
+        is the client's; None while all is well."""
+        ...
 
 
 class Stack:
@@ -114,6 +122,11 @@ class Stack:
         if self._outer is None or self._outer.state is FilterState.RELAY:
             return self._inner.state
         return self._outer.state
+
+    @property
+    def failure(self) -> NeosocksdError | None:
+        outer = self._outer.failure if self._outer is not None else None
+        return outer or self._inner.failure
 
     def _move(self) -> None:
         """Carry what one filter has queued for the other across."""

@@ -9,6 +9,7 @@ from neosocksd_core.addresses import Address, Chain
 from neosocksd_core.closing import Closer
 from neosocksd_core.deadlines import DeadlineQueue
 from neosocksd_core.dial import Dialling
+from neosocksd_core.errors import DialError, NeosocksdError
 from neosocksd_core.idle import IdleLimit
 from neosocksd_core.limits import Admission
 from neosocksd_core.log import escape
@@ -73,7 +74,6 @@ class Pipeline:
         """*session* has been granted and begins to relay."""
         self.halfopen.discard(session)
         counters, table = self.counters, self.table
-        counters.num_success += 1
         table.num_relaying += 1
         if table.num_relaying > counters.num_sessions_peak:
             counters.num_sessions_peak = table.num_relaying
@@ -105,6 +105,14 @@ class Pipeline:
                 observer.session_closed(session.info())
             except Exception as error:
                 self.report(error, "observer")
+
+    def failed(self, failure: NeosocksdError) -> str:
+        """A request failed after its upstream stood: count that. Returns the session's outcome."""
+        self.counters.lasterror = str(failure)
+        if isinstance(failure, DialError):
+            self.counters.num_reject_upstream += 1
+            return f"failed: {escape(str(failure))}"
+        return f"protocol error: {escape(str(failure))}"
 
     def report(self, error: Exception, where: str) -> None:
         """Log what a plugin or an embedder's object raised; the server goes on."""

@@ -130,6 +130,8 @@ class Session:
         self.outcome = "relaying"
         self.is_granted = True
         self._pipeline.opened(self)
+        if handshake is None:
+            self._pipeline.counters.num_success += 1  # of an exchange that is known at its end
         if stream_filter is None:
             self._start_relay(watch, upstream.socket, early_up, early_down)
             return
@@ -139,7 +141,7 @@ class Session:
             watch,
             upstream.socket,
             stream_filter,
-            self._on_filter_end,
+            partial(self._on_filter_end, stream_filter),
             partial(self._pipeline.report, where=f"filter of session {self.id}"),
         )
         self._relay = relay
@@ -215,13 +217,15 @@ class Session:
             self.outcome = "done" if orderly else "reset"
         self._ended()
 
-    def _on_filter_end(self, outcome: Outcome) -> None:
+    def _on_filter_end(self, stream_filter: Filter, outcome: Outcome) -> None:
         relay, pipeline = self._relay, self._pipeline
         assert isinstance(relay, FilterRelay)
         client, upstream = relay.client.sock, relay.upstream.sock
         match outcome:
             case Outcome.TUNNEL:
-                self._handshake = None
+                if self._handshake is not None:
+                    pipeline.counters.num_success += 1
+                    self._handshake = None
                 self._start_relay(relay.client.watch, upstream, b"", b"")
                 return
             case Outcome.NEXT | Outcome.CLOSE:
@@ -233,6 +237,10 @@ class Session:
                 if self.outcome == "relaying":
                     self.outcome = "reset"
         handshake = self._handshake
+        if stream_filter.failure is not None and self.outcome in ("done", "reset"):
+            self.outcome = pipeline.failed(stream_filter.failure)
+        elif handshake is not None and outcome is not Outcome.ABORT:
+            pipeline.counters.num_success += 1
         self._ended()
         if outcome is Outcome.CLOSE:
             pipeline.closer.linger(client)

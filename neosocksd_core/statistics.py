@@ -42,6 +42,7 @@ class Statistics:
     """A snapshot. Counts are totals since the start; ``uptime`` is in seconds; ``byt_up`` went from clients to upstreams, ``byt_down``
     the other way.
 
+    ``num_success`` are the requests that were granted (of HTTP exchanges, those that were carried to their end);
     ``connect_latency`` is of dials that succeeded, ``dns_latency`` of look-ups that found the name. ``byt_proxy_server_*`` are the
     bytes received from clients and sent to them until their requests were granted or refused, ``byt_proxy_client_*`` those of the
     handshakes with upstream proxies; ``byt_api_server_*`` and ``byt_api_client_*`` those of calls to us and of calls to other servers.

@@ -19,6 +19,7 @@ from neosocksd_core import (
     Request,
     hookimpl,
 )
+from neosocksd_core.errors import NeosocksdError
 from neosocksd_core.filters import FilterState
 from neosocksd_core.testing import (
     BlackHole,
@@ -251,6 +252,7 @@ class Rot:
     def __init__(self) -> None:
         self.client_ended = False
         self.upstream_ended = False
+        self.failure: NeosocksdError | None = None
         self.state = FilterState.RELAY
         self._down = b""
         self._up = b""

@@ -10,6 +10,7 @@ import anyio.to_thread
 import pytest
 
 from neosocksd_core.closing import Closer
+from neosocksd_core.errors import NeosocksdError
 from neosocksd_core.filter_relay import FilterRelay, Outcome
 from neosocksd_core.filters import Filter, FilterState
 from neosocksd_core.loops import open_reactor
@@ -32,6 +33,7 @@ class Upper:
     def __init__(self) -> None:
         self.client_ended = False
         self.upstream_ended = False
+        self.failure: NeosocksdError | None = None
         self.state = FilterState.RELAY
         self.failed = False
         self._to_client = b""

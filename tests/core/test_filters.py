@@ -1,5 +1,6 @@
 """Filters on filters."""
 
+from neosocksd_core.errors import NeosocksdError
 from neosocksd_core.filters import FilterState, stack
 
 
@@ -11,6 +12,7 @@ class Cipher:
         self.client_ended = False
         self.upstream_ended = False
         self.failed = False
+        self.failure: NeosocksdError | None = None
         self.state = FilterState.RELAY
         self._to_client = b""
         self._to_upstream = b""
@@ -128,3 +130,12 @@ def test_what_either_filter_wants_is_wanted_the_outer_one_first() -> None:
     for changed, state in ((inner, FilterState.ABORT), (outer, FilterState.NEXT)):
         changed.state = state
         assert combined.state is state
+
+
+def test_a_failure_of_either_filter_is_told_the_outer_ones_first() -> None:
+    outer, inner = Cipher(1), Cipher(2)
+    combined = stack([outer, inner])
+    assert combined.failure is None
+    for changed in (inner, outer):
+        changed.failure = NeosocksdError("broken")
+        assert combined.failure is changed.failure

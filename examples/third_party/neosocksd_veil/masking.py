@@ -39,6 +39,8 @@ def masks(secret: bytes, salt: bytes) -> tuple[Mask, Mask]:
 class VeilFilter:
     """Stands in the relay of either side, and hands every byte on under its direction's mask."""
 
+    failure = None  # there are no bytes that a mask cannot take
+
     def __init__(self, up: Mask, down: Mask) -> None:
         self._up = up
         self._down = down

@@ -1,6 +1,6 @@
 """Carries one forwarded exchange: a request to an upstream of its own, and the response back."""
 
-from neosocksd_core import FilterState
+from neosocksd_core import DialError, FilterState, NeosocksdError, ProtocolError, Reason
 from neosocksd_http1 import (
     UNTIL_CLOSE,
     AbsoluteTarget,
@@ -38,7 +38,15 @@ class Forwarding:
     what came of it and no more; the upstream is left without the rest.
     """
 
-    __slots__ = ("_client", "_last", "_state", "_to_client", "_to_upstream", "_upstream")
+    __slots__ = (
+        "_client",
+        "_failure",
+        "_last",
+        "_state",
+        "_to_client",
+        "_to_upstream",
+        "_upstream",
+    )
 
     def __init__(self, client: ServerConnection, request: Request, target: AbsoluteTarget) -> None:
         """Queue the request, and what has come of its body."""
@@ -47,6 +55,7 @@ class Forwarding:
         self._to_client: list[bytes] = []
         self._to_upstream: list[bytes] = []
         self._state = FilterState.RELAY
+        self._failure: NeosocksdError | None = None
         self._last = False
         head = upstream_request(request, target, client.framing)
         self._to_upstream.append(self._upstream.send(head))
@@ -56,6 +65,11 @@ class Forwarding:
     def state(self) -> FilterState:
         """What becomes of the two connections."""
         return self._state
+
+    @property
+    def failure(self) -> NeosocksdError | None:
+        """Why the exchange was given up, if it was."""
+        return self._failure
 
     @property
     def client_ended(self) -> bool:
@@ -109,7 +123,7 @@ class Forwarding:
     def upstream_failed(self) -> None:
         """Tell the client that the response will not come, or not to its end."""
         if self._state is FilterState.RELAY:
-            self._give_up(BAD_GATEWAY)
+            self._give_up(_upstreams_fault("the upstream broke off"), BAD_GATEWAY)
 
     def _read_client(self) -> None:
         try:
@@ -122,7 +136,7 @@ class Forwarding:
                     case Request() | ConnectionClosed():
                         return
         except RemoteProtocolError as error:
-            self._give_up(error.status)
+            self._give_up(ProtocolError(error.message), error.status)
 
     def _read_upstream(self) -> None:
         try:
@@ -144,8 +158,8 @@ class Forwarding:
                         return
                     case ConnectionClosed():
                         return
-        except RemoteProtocolError:
-            self._give_up(BAD_GATEWAY)
+        except RemoteProtocolError as error:
+            self._give_up(_upstreams_fault(f"broken answer: {error.message}"), BAD_GATEWAY)
 
     def _switch(self, response: InformationalResponse) -> None:
         """Make a tunnel of the connection, as the upstream agreed to."""
@@ -167,9 +181,14 @@ class Forwarding:
         if self._state is FilterState.NEXT:
             self._state = FilterState.CLOSE
 
-    def _give_up(self, status: int) -> None:
+    def _give_up(self, failure: NeosocksdError, status: int) -> None:
+        self._failure = failure
         self._state = FilterState.CLOSE
         if self._client.writing is State.IDLE:
             self._to_client.append(reply(self._client, status))
         elif self._client.sent_framing == UNTIL_CLOSE:
             self._state = FilterState.ABORT  # a close would look like the end
+
+
+def _upstreams_fault(message: str) -> DialError:
+    return DialError(Reason.GENERAL_FAILURE, message)
