@@ -80,6 +80,11 @@ class ServerContext(Protocol):
         ...
 
     @property
+    def has_router(self) -> bool:
+        """Whether anybody decides where requests go; known once all ``create_router`` hooks have been asked."""
+        ...
+
+    @property
     def addresses(self) -> Sequence[SocketAddress]:
         """Where the server listens; empty before it is bound."""
         ...
@@ -211,6 +216,11 @@ def create_authenticator(server: ServerContext) -> Authenticator | None:
 @hookspec(firstresult=True)
 def create_router(server: ServerContext) -> Router | None:
     """What decides where requests go. Stops at the first non-None result; an embedder's own router comes before all."""
+
+
+@hookspec
+def check_settings(server: ServerContext) -> None:
+    """All is put together and nothing new is open yet: raise ConfigurationError for settings that cannot work, at the start and at each reload."""
 
 
 @hookspec

@@ -79,7 +79,8 @@ class Invocation:
             configuration.want_configured(self.plugins, layer)
             strange += configuration.warnings_about_disabled(self.plugins, layer)
             for path, item in layer.items():
-                origins[path[-1]] = origins[".".join(path)] = item.origin
+                name = self.plugins.schema.by_path[path].option.flat or path[-1]
+                origins[name] = origins[".".join(path)] = item.origin
         if len(self.arguments.config) > 1:
             twice.append("--config is given twice, the last one wins")
         settings = configuration.merge(self.plugins, layers)

@@ -126,6 +126,14 @@ class Plugins(Registry):
         """What decides where requests go; None is straight to the target."""
         return cast("Router | None", self._first("create_router", server, "route"))
 
+    def check_settings(self, server: ServerContext) -> None:
+        """Let the plugins look at the settings once all is put together.
+
+        :raises ConfigurationError: for settings that cannot work.
+        """
+        for _ in self.call("check_settings", server=server):
+            pass
+
     def observers(self, server: ServerContext) -> tuple[Observer, ...]:
         """Who is told of sessions."""
         found: list[Observer] = []

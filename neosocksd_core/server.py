@@ -17,10 +17,11 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from neosocksd_core import configuration
-from neosocksd_core.addresses import AddressError, Chain, SocketAddress, parse_chain
+from neosocksd_core.addresses import Address, AddressError, Chain, SocketAddress, parse_chain
 from neosocksd_core.dial import SERVER, Dialling
+from neosocksd_core.discovery import one_line
 from neosocksd_core.endpoints import Endpoint
-from neosocksd_core.errors import ConfigurationError, NeosocksdError
+from neosocksd_core.errors import ConfigurationError, DialError, NeosocksdError
 from neosocksd_core.listening import BoundSockets, Place, close_listeners, plan
 from neosocksd_core.log import NOTICE
 from neosocksd_core.loops import open_reactor
@@ -39,6 +40,8 @@ from neosocksd_core.statistics import Counters, Statistics
 SectionT = TypeVar("SectionT", bound=Section)
 
 _FAMILIES = {0: AddressFamily.AF_UNSPEC, 2: AddressFamily.AF_INET, 10: AddressFamily.AF_INET6}
+
+_ANY_TARGET = Address("192.0.2.1", 80)
 
 RESTART_FIELDS = ("pipe", "user_name", "daemonize", "log", "log_format", "loop", "resolve_pf")
 """Fields that a reload cannot change; so it is with the options of sockets that are bound already."""
@@ -95,12 +98,14 @@ class Server:
         self._context: AbstractAsyncContextManager[None] | None = None
         self._is_stopping = False
         self._drain: float | None = None
+        self._router = router
         self._composition = self._compose()
         self._router = router or self._plugins.create_router(self)
         self._authenticator = authenticator or self._plugins.create_authenticator(self)
         self._resolver = resolver or self._plugins.create_resolver(self)
-        self._observers = self._plugins.observers(self)
+        self._plugins.check_settings(self)
         self._require_judge(self._authenticator)
+        self._observers = self._plugins.observers(self)
 
     def _compose(self) -> Composition:
         """Derive from the settings what is derived anew at each reload."""
@@ -114,6 +119,7 @@ class Server:
             chain = parse_chain(self._settings.proxy, ports)
         except AddressError as error:
             raise ConfigurationError(f"proxy: {error}") from None
+        _try_chain(chain, dialers)
         controls = self._plugins.control_listeners(self)
         places = plan(self._settings, self._plugins.frontends(self), controls)
         return Composition(dialers, ports, chain, places)
@@ -144,6 +150,11 @@ class Server:
     def chain(self) -> Chain:
         """The chain that comes before every other (setting ``proxy``)."""
         return self._composition.chain
+
+    @property
+    def has_router(self) -> bool:
+        """Whether anybody decides where requests go."""
+        return self._router is not None
 
     @property
     def addresses(self) -> list[SocketAddress]:
@@ -289,6 +300,7 @@ class Server:
         try:
             composition = self._compose()
             authenticator = self._authenticator or self._plugins.create_authenticator(self)
+            self._plugins.check_settings(self)
             self._require_judge(authenticator)
             try:
                 self._plugins.reload(self)
@@ -415,6 +427,20 @@ class Server:
     def _report(self, error: Exception, where: str) -> None:
         if self._runtime is not None:
             self._runtime.pipeline.report(error, where)
+
+
+def _try_chain(chain: Chain, dialers: Mapping[str, Dialer]) -> None:
+    """See whether each hop can be asked for the next one at all.
+
+    :raises ConfigurationError: if not, as with a user name that is too long for the protocol.
+    """
+    targets = [*(hop.address for hop in chain[1:]), _ANY_TARGET]
+    for hop, target in zip(chain, targets, strict=False):
+        try:
+            dialers[hop.scheme].handshake(hop, target)
+        except Exception as error:
+            cause = str(error) if isinstance(error, DialError) else one_line(error)
+            raise ConfigurationError(f"proxy: {hop}: {cause}") from error
 
 
 def _has_device(name: str) -> bool:

@@ -71,6 +71,10 @@ class Hooks:
         return self._answer("create_authenticator")
 
     @hookimpl
+    def check_settings(self) -> None:
+        self._answer("check_settings")
+
+    @hookimpl
     def register_observers(self) -> Any:
         return self._answer("register_observers")
 
@@ -362,6 +366,7 @@ CALLS: Mapping[str, str] = {
     "create_resolver": "create_resolver",
     "create_authenticator": "create_authenticator",
     "create_router": "create_router",
+    "check_settings": "check_settings",
     "register_observers": "observers",
     "register_endpoints": "endpoints",
     "register_services": "services",

@@ -10,6 +10,7 @@ from neosocksd_core import (
     Address,
     Chain,
     ClientHandshake,
+    ConfigurationError,
     Decision,
     Dialer,
     DialError,
@@ -19,6 +20,7 @@ from neosocksd_core import (
     Request,
     hookimpl,
 )
+from neosocksd_core.addresses import parse_chain
 from neosocksd_core.errors import NeosocksdError
 from neosocksd_core.filters import FilterState
 from neosocksd_core.testing import (
@@ -331,6 +333,17 @@ class UnableDialer(RotDialer):
         raise DialError(Reason.HOST_UNREACHABLE, "cannot say that")
 
 
+class Through:
+    """A router that sends everything through one chain, which nobody has looked at before."""
+
+    def __init__(self, chain: str) -> None:
+        ports = {"broken": 1, "unable": 1}
+        self.chain = parse_chain(chain, ports)
+
+    def route(self, request: Request) -> Decision:
+        return Forward(request.target, self.chain)
+
+
 def odd(serve: Serve, chain: str) -> RunningServer:
     return serve({"listen": "127.0.0.1:0", "proxy": chain}, plugins=[PlainPlugin, Odd])
 
@@ -387,7 +400,8 @@ def test_two_encoding_hops_encode_twice(serve: Serve) -> None:
 @pytest.mark.logs_error("ZeroDivisionError: by a dialer")
 def test_a_dialer_that_raises_fails_that_dial_alone(serve: Serve) -> None:
     with Peer() as hop:
-        ask(odd(serve, f"broken://127.0.0.1:{hop.port}"), TARGET, b"no general failure\n")
+        router = Through(f"broken://127.0.0.1:{hop.port}")
+        ask(serve(plugins=[PlainPlugin, Odd], router=router), TARGET, b"no general failure\n")
 
 
 def test_what_a_dialer_sends_without_waiting_arrives_before_the_tunnel(serve: Serve) -> None:
@@ -405,7 +419,19 @@ def test_what_a_dialer_sends_without_waiting_arrives_before_the_tunnel(serve: Se
 
 def test_a_target_that_cannot_be_asked_for_is_a_failure_with_its_reason(serve: Serve) -> None:
     with Peer() as hop:
-        ask(odd(serve, f"unable://127.0.0.1:{hop.port}"), TARGET, b"no host unreachable\n")
+        router = Through(f"unable://127.0.0.1:{hop.port}")
+        ask(serve(plugins=[PlainPlugin, Odd], router=router), TARGET, b"no host unreachable\n")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "cause"),
+    [("broken", "ZeroDivisionError: by a dialer"), ("unable", "cannot say that")],
+)
+def test_a_chain_with_a_hop_that_cannot_be_asked_is_refused_at_the_start(
+    serve: Serve, scheme: str, cause: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"^proxy: {scheme}://h:1: {cause}$"):
+        odd(serve, f"{scheme}://h:1")
 
 
 def test_who_waits_for_a_dial_may_be_cancelled(serve: Serve) -> None:

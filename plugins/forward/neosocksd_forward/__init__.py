@@ -22,9 +22,23 @@ def config_model() -> type[Section]:
 @hookimpl
 def register_frontends(server: ServerContext) -> Sequence[Frontend] | None:
     from neosocksd_forward.config import ForwardSettings
-    from neosocksd_forward.frontend import ForwardFrontend, check_settings
+    from neosocksd_forward.frontend import ForwardFrontend
 
-    if not server.section(ForwardSettings).address:
-        return None
-    check_settings(server)
-    return [ForwardFrontend(server)]
+    return [ForwardFrontend(server)] if server.section(ForwardSettings).address else None
+
+
+@hookimpl
+def check_settings(server: ServerContext) -> None:
+    """What ``-f`` does not go together with.
+
+    :raises ConfigurationError: for ``auth_required``, since the client has no way to say who it is, and for ``:`` without a
+        router, since nobody else names a target.
+    """
+    from neosocksd_core import ConfigurationError
+    from neosocksd_forward.config import ROUTED, ForwardSettings
+
+    address = server.section(ForwardSettings).address
+    if address and server.settings.auth_required:
+        raise ConfigurationError("forward: clients cannot authenticate, remove auth_required")
+    if address == ROUTED and not server.has_router:
+        raise ConfigurationError("forward: `:` leaves the target to a router, and there is none")

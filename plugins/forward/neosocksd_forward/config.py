@@ -23,6 +23,6 @@ class ForwardSettings(Section):
     @field_validator("address")
     @classmethod
     def _is_address(cls, value: str) -> str:
-        if value not in ("", ROUTED):
-            parse_address(value)
+        if value not in ("", ROUTED) and parse_address(value).port == 0:
+            raise ValueError("there is no port 0 to forward to")
         return value

@@ -5,7 +5,6 @@ from neosocksd_core import (
     AddressType,
     Claim,
     ClientConnection,
-    ConfigurationError,
     Connect,
     HandshakeEvent,
     Reason,
@@ -16,15 +15,6 @@ from neosocksd_core.addresses import pack_ip, parse_address
 from neosocksd_forward.config import ROUTED, ForwardSettings
 
 _SIZE_OF_IPV4 = 4
-
-
-def check_settings(server: ServerContext) -> None:
-    """Forwarding and authentication exclude each other: the client has no way to say who it is.
-
-    :raises ConfigurationError: where both are asked for.
-    """
-    if server.section(ForwardSettings).address and server.settings.auth_required:
-        raise ConfigurationError("forward: clients cannot authenticate, remove auth_required")
 
 
 def parse_target(text: str) -> Connect:

@@ -1,9 +1,9 @@
 """Forwarding: settings, the hooks' errors, and the machine that asks at once."""
 
+import contextlib
 import subprocess
 import sys
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from pydantic import ValidationError
@@ -16,35 +16,35 @@ from neosocksd_core import (
     ClientConnection,
     ConfigurationError,
     Connect,
+    Forward,
     Frontend,
     Handshake,
     Reason,
-    ServerContext,
-    Settings,
+    Request,
 )
+from neosocksd_core.plugins import Plugins
+from neosocksd_core.server import Server
 from neosocksd_forward.config import ForwardSettings
 from neosocksd_forward.frontend import ForwardFrontend, ForwardHandshake, parse_target
 
 CONNECTION = cast(ClientConnection, None)
 
 
-def server(address: str, *, auth_required: bool = False) -> Any:
-    """As much of a server as the hooks of this plugin look at; its attributes can be replaced."""
-    context = SimpleNamespace(
-        settings=Settings.model_validate({"auth_required": auth_required}),
-        forward=ForwardSettings(address=address),
-    )
+class Anywhere:
+    """A router that changes nothing."""
 
-    def section(model: type[Any]) -> ForwardSettings:
-        assert model is ForwardSettings
-        return cast(ForwardSettings, context.forward)
-
-    context.section = section
-    return context
+    def route(self, request: Request) -> Forward:
+        return Forward(request.target)
 
 
-def frontend(context: Any) -> Frontend:
-    frontends = neosocksd_forward.register_frontends(cast(ServerContext, context))
+def server(address: str, **settings: object) -> Server:
+    """A server that forwards there, and has a router; it is never bound."""
+    values = {"forward": address, **settings}
+    return Server(values, plugins=Plugins(["forward", "socks5"], defaults=False), router=Anywhere())
+
+
+def frontend(context: Server) -> Frontend:
+    frontends = neosocksd_forward.register_frontends(context)
     assert frontends is not None
     [found] = frontends
     return found
@@ -74,7 +74,18 @@ def test_an_unset_target_reads_as_the_router_expects_it() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["nonsense", "example.org", "::1:80", "[::1:80", "h:65536", "h:-1", "a b:80", ":80", "::"],
+    [
+        "nonsense",
+        "example.org",
+        "::1:80",
+        "[::1:80",
+        "h:65536",
+        "h:-1",
+        "h:0",
+        "a b:80",
+        ":80",
+        "::",
+    ],
 )
 def test_a_bad_address_is_an_error_of_the_settings(text: str) -> None:
     with pytest.raises(ValidationError, match="address"):
@@ -83,7 +94,7 @@ def test_a_bad_address_is_an_error_of_the_settings(text: str) -> None:
 
 def test_no_address_no_frontend() -> None:
     assert ForwardSettings().address == ""
-    assert neosocksd_forward.register_frontends(cast(ServerContext, server(""))) is None
+    assert neosocksd_forward.register_frontends(server("")) is None
 
 
 def test_the_listeners_are_claimed_explicitly() -> None:
@@ -94,24 +105,41 @@ def test_the_listeners_are_claimed_explicitly() -> None:
 
 
 def test_authentication_cannot_be_required() -> None:
-    with pytest.raises(ConfigurationError, match="auth_required"):
-        frontend(server("h:80", auth_required=True))
+    with pytest.raises(ConfigurationError, match="forward: .*auth_required"):
+        server("h:80", auth_required=True)
+
+
+def test_a_target_that_is_left_to_a_router_needs_one() -> None:
+    plugins = Plugins(["forward", "socks5"], defaults=False)
+    with pytest.raises(ConfigurationError, match="forward: .*router"):
+        Server({"forward": ":"}, plugins=plugins)
+    assert server(":").has_router
+
+
+def test_a_reload_cannot_ask_for_what_does_not_go_together() -> None:
+    context = Server({"forward": "h:80"}, plugins=Plugins(["forward", "socks5"], defaults=False))
+    for values in ({"forward": ":"}, {"forward": "h:80", "auth_required": True}):
+        with pytest.raises(ConfigurationError, match="forward: "):
+            context.reload(values)
+    assert context.section(ForwardSettings).address == "h:80"
 
 
 def test_a_reload_changes_the_target_of_new_connections() -> None:
     context = server("old:80")
     forward = frontend(context)
     before = forward.handshake(CONNECTION)
-    context.forward = ForwardSettings(address="new:81")
+    with contextlib.closing(context):
+        context.reload({"listen": "127.0.0.1:0", "forward": "new:81"})
     after = forward.handshake(CONNECTION).next_event()
     assert before.next_event() == parse_target("old:80")
     assert after == parse_target("new:81")
-    context.forward = ForwardSettings()
+    with contextlib.closing(context):
+        context.reload({"listen": "127.0.0.1:0"})
     assert forward.handshake(CONNECTION).next_event() == parse_target("new:81")
 
 
 def test_connections_share_one_request() -> None:
-    forward = ForwardFrontend(cast(ServerContext, server("h:80")))
+    forward = ForwardFrontend(server("h:80"))
     events = [forward.handshake(CONNECTION).next_event() for _ in range(2)]
     assert events[0] is events[1]
 
