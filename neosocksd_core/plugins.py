@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from neosocksd_core.discovery import one_line
-from neosocksd_core.errors import PluginError
+from neosocksd_core.errors import NeosocksdError, PluginError
 from neosocksd_core.hookspecs import Commands, ServerContext
 from neosocksd_core.registry import PluginInfo, Registry
 from neosocksd_core.schema import Schema
@@ -289,7 +289,9 @@ def _claim(owners: dict[str, str], kind: str, what: str, plugin: str) -> None:
 
 
 def _log_failure(server: ServerContext, name: str, hook: str, result: object) -> None:
-    if isinstance(result, Exception):
+    if isinstance(result, NeosocksdError):
+        server.log.error("plugin %s: %s failed: %s", name, hook, result)
+    elif isinstance(result, Exception):
         server.log.error("plugin %s: %s failed: %s", name, hook, one_line(result), exc_info=result)
     else:
         kind = type(result).__name__

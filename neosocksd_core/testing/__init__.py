@@ -34,7 +34,7 @@ from neosocksd_core.testing.peers import (
     closed_address,
 )
 from neosocksd_core.testing.plain import PlainPlugin, plain_request
-from neosocksd_core.testing.running import BACKENDS, RunningServer, run_async
+from neosocksd_core.testing.running import BACKENDS, RunningServer, make_server, run_async
 
 __all__ = [
     "BACKENDS",
@@ -57,6 +57,7 @@ __all__ = [
     "feed",
     "feed_client",
     "in_one_write",
+    "make_server",
     "pair",
     "plain_request",
     "run_async",

@@ -54,6 +54,26 @@ def run_async(main: Callable[[], Awaitable[ResultT]], backend: Backend = "auto")
     return anyio.run(guarded, backend=name, backend_options=options)
 
 
+def make_server(
+    settings: Settings | Mapping[str, Any] | None = None,
+    *,
+    plugins: Plugins | Iterable[object] = (),
+    **options: Any,
+) -> Server:
+    """Put a server together, and open nothing: what a plugin's hooks are given.
+
+    Without *settings* it would listen on a free port of 127.0.0.1. *plugins* that are no :class:`~neosocksd_core.plugins.Plugins`
+    are all that is enabled. *options* are those of ``Server``: ``router``, ``authenticator``, ``resolver``, ``log``.
+
+    :raises NeosocksdError: as ``Server`` does.
+    """
+    if not isinstance(plugins, Plugins):
+        plugins = Plugins(plugins, defaults=False)
+    if settings is None:
+        settings = {"listen": "127.0.0.1:0"}
+    return Server(settings, plugins=plugins, **options)
+
+
 class RunningServer:
     """A :class:`~neosocksd_core.server.Server` in a background thread.
 
@@ -69,18 +89,11 @@ class RunningServer:
         backend: Backend = "auto",
         **options: Any,
     ) -> None:
-        """Start one; without *settings* it listens on a free port of 127.0.0.1.
-
-        *options* are those of ``Server``: ``router``, ``authenticator``, ``resolver``, ``log``. *plugins* that are no
-        :class:`~neosocksd_core.plugins.Plugins` are all that is enabled.
+        """Start one; the arguments are those of :func:`make_server`.
 
         :raises NeosocksdError: as ``Server`` and its ``bind`` do.
         """
-        if not isinstance(plugins, Plugins):
-            plugins = Plugins(plugins, defaults=False)
-        if settings is None:
-            settings = {"listen": "127.0.0.1:0"}
-        self.server = Server(settings, plugins=plugins, **options)
+        self.server = make_server(settings, plugins=plugins, **options)
         self.server.bind()
         self.backend = backend
         self._addresses = self.server.addresses

@@ -11,7 +11,7 @@ from neosocksd_core.errors import ConfigurationError, ProtocolError
 from neosocksd_core.protocols import Claim, ClientConnection
 from neosocksd_core.requests import Reason
 from neosocksd_core.shared_port import SharedPort
-from neosocksd_core.testing import Client, EchoServer, PlainPlugin, feed, plain_request
+from neosocksd_core.testing import Client, EchoServer, PlainPlugin, feed, make_server, plain_request
 from neosocksd_core.testing.plain import PlainFrontend, PlainHandshake
 
 Serve = Callable[..., Any]
@@ -78,10 +78,8 @@ def handshake() -> Any:
     return SharedPort([PlainFrontend(_context())]).handshake(Connection())
 
 
-def _context() -> Any:
-    from types import SimpleNamespace
-
-    return SimpleNamespace(settings=SimpleNamespace(auth_required=False))
+def _context() -> ServerContext:
+    return make_server(plugins=[PlainPlugin])
 
 
 def test_everything_is_passed_on_to_the_one_that_was_chosen() -> None:

@@ -22,8 +22,8 @@ from neosocksd_core import (
     Reason,
     Request,
 )
-from neosocksd_core.plugins import Plugins
 from neosocksd_core.server import Server
+from neosocksd_core.testing import make_server
 from neosocksd_forward.config import ForwardSettings
 from neosocksd_forward.frontend import ForwardFrontend, ForwardHandshake, parse_target
 
@@ -40,7 +40,7 @@ class Anywhere:
 def server(address: str, **settings: object) -> Server:
     """A server that forwards there, and has a router; it is never bound."""
     values = {"forward": address, **settings}
-    return Server(values, plugins=Plugins(["forward", "socks5"], defaults=False), router=Anywhere())
+    return make_server(values, plugins=["forward", "socks5"], router=Anywhere())
 
 
 def frontend(context: Server) -> Frontend:
@@ -110,14 +110,13 @@ def test_authentication_cannot_be_required() -> None:
 
 
 def test_a_target_that_is_left_to_a_router_needs_one() -> None:
-    plugins = Plugins(["forward", "socks5"], defaults=False)
     with pytest.raises(ConfigurationError, match="forward: .*router"):
-        Server({"forward": ":"}, plugins=plugins)
+        make_server({"forward": ":"}, plugins=["forward", "socks5"])
     assert server(":").has_router
 
 
 def test_a_reload_cannot_ask_for_what_does_not_go_together() -> None:
-    context = Server({"forward": "h:80"}, plugins=Plugins(["forward", "socks5"], defaults=False))
+    context = make_server({"forward": "h:80"}, plugins=["forward", "socks5"])
     for values in ({"forward": ":"}, {"forward": "h:80", "auth_required": True}):
         with pytest.raises(ConfigurationError, match="forward: "):
             context.reload(values)

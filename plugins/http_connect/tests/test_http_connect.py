@@ -6,21 +6,29 @@ import pytest
 from pydantic import ValidationError
 
 import neosocksd_http_connect
-from neosocksd_core import Claim, ClientConnection, Option, ServerContext, Settings
+from neosocksd_core import Claim, ClientConnection, Credentials, Option, SocketAddress
+from neosocksd_core.testing import make_server
 from neosocksd_http_connect.config import HttpSettings
+from neosocksd_http_connect.frontend import HttpFrontend
 from neosocksd_http_connect.handshake import HttpHandshake
 
 
-class Context:
-    """As much of a server as the frontend looks at."""
+class Anybody:
+    """Takes everybody's credentials for good."""
 
-    def __init__(self, *listen: str, auth_required: bool = False) -> None:
-        self.settings = Settings.model_validate({"auth_required": auth_required})
-        self._section = HttpSettings(listen=listen)
+    def authenticate(self, credentials: Credentials, client: SocketAddress) -> bool:
+        return True
 
-    def section(self, model: type[HttpSettings]) -> HttpSettings:
-        assert model is HttpSettings
-        return self._section
+
+def find_frontend(**settings: object) -> HttpFrontend:
+    server = make_server(
+        {"listen": "127.0.0.1:0", **settings},
+        plugins=["http_connect", "socks5"],
+        authenticator=Anybody(),
+    )
+    (frontend,) = neosocksd_http_connect.register_frontends(server)
+    assert isinstance(frontend, HttpFrontend)
+    return frontend
 
 
 def test_the_hooks_offer_settings_a_frontend_and_a_dialer() -> None:
@@ -28,7 +36,7 @@ def test_the_hooks_offer_settings_a_frontend_and_a_dialer() -> None:
     dialers = neosocksd_http_connect.register_dialers()
     assert list(dialers) == ["http"]
     assert dialers["http"].default_port == 80
-    (frontend,) = neosocksd_http_connect.register_frontends(cast(ServerContext, Context()))
+    frontend = find_frontend()
     assert frontend.name == "http"
     assert set(b"CGPDHOT") <= set(frontend.first_bytes)
     assert not {0x04, 0x05, 0x16} & set(frontend.first_bytes)
@@ -46,16 +54,14 @@ def test_the_hooks_offer_settings_a_frontend_and_a_dialer() -> None:
 def test_a_flag_without_an_address_takes_over_listen(
     listen: tuple[str, ...], own: tuple[str, ...], claim: Claim
 ) -> None:
-    context = cast(ServerContext, Context(*listen))
-    (frontend,) = neosocksd_http_connect.register_frontends(context)
+    frontend = find_frontend(http_listen=listen)
     assert tuple(frontend.listen) == own
     assert frontend.claim is claim
 
 
 @pytest.mark.parametrize("auth_required", [True, False])
 def test_each_client_gets_a_machine_of_its_own(auth_required: bool) -> None:
-    context = cast(ServerContext, Context(auth_required=auth_required))
-    (frontend,) = neosocksd_http_connect.register_frontends(context)
+    frontend = find_frontend(auth_required=auth_required)
     connection = cast(ClientConnection, None)
     first, second = frontend.handshake(connection), frontend.handshake(connection)
     assert isinstance(first, HttpHandshake)

@@ -1,5 +1,6 @@
 """The resolver against a small real DNS server on loopback, over UDP and TCP, under each event loop."""
 
+import contextlib
 import errno
 import os
 import resource
@@ -11,8 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 from socket import AF_INET, AF_INET6, AF_UNSPEC, AddressFamily
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -25,7 +25,8 @@ import pytest
 from pydantic import ValidationError
 
 import neosocksd_nameserver
-from neosocksd_core import Address, DialError, Reason, Resolution, ServerContext
+from neosocksd_core import Address, DialError, Reason, Resolution
+from neosocksd_core.testing import make_server
 from neosocksd_nameserver.config import NameserverSettings, parse_nameserver
 from neosocksd_nameserver.resolver import ADDRESS_LIMIT, DnsResolver
 
@@ -344,21 +345,17 @@ async def test_no_descriptors_left_is_no_fault_of_the_name(serve: Serve) -> None
 
 async def test_a_reload_changes_the_server_that_is_asked(serve: Serve) -> None:
     first, second = serve(zone("h.test 1 A 192.0.2.1")), serve(zone("h.test 1 A 192.0.2.2"))
-    context = SimpleNamespace(settings=NameserverSettings(address=first.address))
-
-    def section(model: type[Any]) -> Any:
-        assert model is NameserverSettings
-        return context.settings
-
-    context.section = section
-    lookup = neosocksd_nameserver.create_resolver(cast(ServerContext, context))
+    listen = {"listen": "127.0.0.1:0"}
+    context = make_server(listen | {"nameserver": first.address}, plugins=["nameserver", "socks5"])
+    lookup = neosocksd_nameserver.create_resolver(context)
     assert lookup is not None
     assert (await lookup.resolve("h.test", AF_INET)).addresses == ("192.0.2.1",)
-    context.settings = NameserverSettings(address=second.address)
-    assert (await lookup.resolve("h.test", AF_INET)).addresses == ("192.0.2.2",)
-    context.settings = NameserverSettings()
-    assert (await lookup.resolve("h.test", AF_INET)).addresses == ("192.0.2.2",)
-    assert neosocksd_nameserver.create_resolver(cast(ServerContext, context)) is None
+    with contextlib.closing(context):
+        context.reload(listen | {"nameserver": second.address})
+        assert (await lookup.resolve("h.test", AF_INET)).addresses == ("192.0.2.2",)
+        context.reload(listen)
+        assert (await lookup.resolve("h.test", AF_INET)).addresses == ("192.0.2.2",)
+    assert neosocksd_nameserver.create_resolver(context) is None
 
 
 @pytest.mark.parametrize(

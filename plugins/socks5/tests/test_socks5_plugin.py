@@ -1,31 +1,28 @@
-"""The plugin's hooks, settings and manifest, without a server."""
+"""The plugin's hooks, settings and manifest."""
 
 import subprocess
 import sys
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from pydantic import ValidationError
 
 import neosocksd_socks5
-from neosocksd_core import Claim, ClientConnection, Frontend, ServerContext, Settings
+from neosocksd_core import Claim, ClientConnection, Credentials, Frontend, SocketAddress
+from neosocksd_core.testing import make_server
 from neosocksd_socks5.config import Socks5Settings
 
 
-def server(settings: Settings, section: Socks5Settings) -> ServerContext:
-    """As much of a server as the hooks of this plugin look at."""
+class Anybody:
+    """Takes everybody's credentials for good."""
 
-    def find(model: type[Any]) -> Any:
-        assert model is Socks5Settings
-        return section
-
-    return cast(ServerContext, SimpleNamespace(settings=settings, section=find))
+    def authenticate(self, credentials: Credentials, client: SocketAddress) -> bool:
+        return True
 
 
-def frontend(settings: Settings | None = None, section: Socks5Settings | None = None) -> Frontend:
-    context = server(settings or Settings.model_validate({}), section or Socks5Settings())
-    [found] = neosocksd_socks5.register_frontends(context)
+def frontend(**settings: object) -> Frontend:
+    server = make_server(settings, plugins=["socks5"], authenticator=Anybody())
+    [found] = neosocksd_socks5.register_frontends(server)
     return found
 
 
@@ -36,8 +33,7 @@ def test_the_frontend_takes_the_core_s_listeners_unless_another_asks() -> None:
 
 
 def test_listeners_of_its_own_come_from_the_settings() -> None:
-    section = Socks5Settings.model_validate({"listen": "[::1]:1081"})
-    assert frontend(section=section).listen == ("[::1]:1081",)
+    assert frontend(socks5={"listen": "[::1]:1081"}).listen == ("[::1]:1081",)
     with pytest.raises(ValidationError, match="no port"):
         Socks5Settings.model_validate({"listen": ["nonsense"]})
 
@@ -45,9 +41,7 @@ def test_listeners_of_its_own_come_from_the_settings() -> None:
 @pytest.mark.parametrize(("auth_required", "reply"), [(False, b"\x05\x00"), (True, b"\x05\x02")])
 def test_auth_required_comes_from_the_core_s_settings(auth_required: bool, reply: bytes) -> None:
     connection = cast(ClientConnection, None)
-    machine = frontend(Settings.model_validate({"auth_required": auth_required})).handshake(
-        connection
-    )
+    machine = frontend(auth_required=auth_required).handshake(connection)
     machine.receive_data(b"\x05\x02\x00\x02")
     assert machine.next_event() is None
     assert machine.data_to_send() == reply

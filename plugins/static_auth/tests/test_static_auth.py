@@ -1,5 +1,6 @@
 """The authenticator and the plugin's hooks: who is let in, at what cost, and what a reload changes."""
 
+import contextlib
 import gc
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import anyio.lowlevel
 import pytest
 from pydantic import ValidationError
 
-from neosocksd_core import Authenticator, ConfigurationError, Credentials, ServerContext
-from neosocksd_static_auth import StaticAuth
+from neosocksd_core import Authenticator, ConfigurationError, Credentials
+from neosocksd_core.server import Server
+from neosocksd_core.testing import make_server
 from neosocksd_static_auth import authenticator as module
 from neosocksd_static_auth.authenticator import StaticAuthenticator
 from neosocksd_static_auth.config import StaticAuthSettings
@@ -247,31 +249,28 @@ async def test_new_users_count_for_a_check_that_is_under_way(
 # The hooks.
 
 
-class Server:
-    """As much of a server as the hooks of this plugin look at."""
+LISTEN = {"listen": "127.0.0.1:0"}
 
-    def __init__(self, **values: Any) -> None:
-        self.plugin = StaticAuth()
-        self.values = StaticAuthSettings.model_validate(values)
 
-    def section(self, model: type[Any]) -> Any:
-        assert model is StaticAuthSettings
-        return self.values
+def make(**values: object) -> Server:
+    return make_server({**LISTEN, "static_auth": values}, plugins=["static_auth", "socks5"])
 
 
 def create(server: Server) -> Authenticator | None:
-    return server.plugin.create_authenticator(cast(ServerContext, server))
+    return server.plugins.create_authenticator(server)
 
 
-def reload(server: Server) -> None:
-    server.plugin.reload(cast(ServerContext, server))
+def reload(server: Server, **values: object) -> None:
+    with contextlib.closing(server):
+        server.reload({**LISTEN, "static_auth": values})
 
 
 def test_without_users_there_is_no_authenticator_until_a_reload_brings_some() -> None:
-    server = Server()
+    server = make()
     assert create(server) is None
     reload(server)
-    server.values = StaticAuthSettings.model_validate({"users": {"a": str(cheap(b"x"))}})
+    assert create(server) is None
+    reload(server, users={"a": str(cheap(b"x"))})
     assert create(server) is not None
 
 
@@ -280,29 +279,30 @@ async def test_users_come_from_the_settings_and_the_file(tmp_path: Path) -> None
     file.write_bytes(
         b"# comment\r\n\r\n  b\xff:" + str(cheap(b"2")).encode() + b"  \n" + b"#c:no hash\n"
     )
-    authenticator = create(Server(users={"\xe4": str(cheap(b"1"))}, users_file=str(file)))
+    authenticator = create(make(users={"\xe4": str(cheap(b"1"))}, users_file=str(file)))
     assert authenticator is not None
     assert await judge(authenticator, "\xe4".encode(), b"1")
     assert await judge(authenticator, b"b\xff", b"2")
     assert not await judge(authenticator, b"#c", b"2")
 
 
+@pytest.mark.logs_error("plugin static_auth: reload failed: static_auth.users_file: ")
 async def test_a_reload_reads_the_file_again_and_forgets_who_was_good(tmp_path: Path) -> None:
     file = tmp_path / "users"
     file.write_text(f"a:{cheap(b'old')}\n")
-    server, other = Server(users_file=str(file)), Server(users={"a": str(cheap(b"old"))})
+    server, other = make(users_file=str(file)), make(users={"a": str(cheap(b"old"))})
     authenticator, untouched = create(server), create(other)
     assert authenticator is not None
     assert untouched is not None
     assert await judge(authenticator, b"a", b"old")
     file.write_text(f"a:{cheap(b'new')}\n")
-    reload(server)
+    reload(server, users_file=str(file))
     assert not await judge(authenticator, b"a", b"old")
     assert await judge(authenticator, b"a", b"new")
     assert await judge(untouched, b"a", b"old")
     file.write_text("a:broken\n")
     with pytest.raises(ConfigurationError, match="line 1"):
-        reload(server)
+        reload(server, users_file=str(file))
     assert await judge(authenticator, b"a", b"new")
 
 
@@ -317,16 +317,16 @@ def test_errors_of_the_file_name_file_and_line_and_never_a_hash(tmp_path: Path) 
     ):
         file.write_text(content)
         with pytest.raises(ConfigurationError) as caught:
-            create(Server(users_file=str(file)))
+            create(make(users_file=str(file)))
         assert f"{file}, {expected}" in str(caught.value)
         assert good.rpartition("$")[2] not in str(caught.value)
         assert "\n" not in str(caught.value)
     file.write_text(f"a:{good}\n")
     with pytest.raises(ConfigurationError, match="'a' stands in users and in"):
-        create(Server(users_file=str(file), users={"a": good}))
+        create(make(users_file=str(file), users={"a": good}))
     for path in (tmp_path / "missing", tmp_path, "a\0b"):
         with pytest.raises(ConfigurationError, match="users_file"):
-            create(Server(users_file=str(path)))
+            create(make(users_file=str(path)))
 
 
 def test_errors_of_the_settings_name_the_user_and_never_the_hash() -> None:
