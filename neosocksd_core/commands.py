@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from neosocksd_core.errors import ConfigurationError
-from neosocksd_core.flags import Arguments, new_parser
+from neosocksd_core.flags import Arguments, Record, new_parser
 from neosocksd_core.invocation import Invocation, add_common_flags
 
 _DESCRIPTION = "A proxy server made of plugins. Without a command it serves."
@@ -138,5 +138,10 @@ def print_completion(parser: argparse.ArgumentParser, shell: str) -> int:
     """Print a completion script, to be read by the shell or to be put where it looks for such."""
     import shtab
 
+    for action in parser._actions:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        if action.metavar == "FILE":
+            setattr(action, "complete", shtab.FILE)  # noqa: B010
+        elif isinstance(action, Record) and action.values:
+            action.choices = action.values
     print(shtab.complete(parser, shell=shell))
     return 0

@@ -48,7 +48,7 @@ def new_parser(**keywords: Any) -> argparse.ArgumentParser:
     return Parser(prog="neosocksd", allow_abbrev=False, **keywords)
 
 
-class _Record(argparse.Action):
+class Record(argparse.Action):
     """Records an occurrence; ``fixed`` values belong to flags that take no argument."""
 
     def __init__(
@@ -64,6 +64,13 @@ class _Record(argparse.Action):
         self._target = target
         self._plugin = plugin
         self._fixed = fixed
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The texts that the flag takes, where they are few; empty elsewhere."""
+        if self._fixed is not None or not isinstance(self._target, Setting):
+            return ()
+        return tuple(map(str, self._target.choices))
 
     def __call__(
         self,
@@ -98,7 +105,7 @@ def add_flags(parser: argparse.ArgumentParser, schema: Schema) -> None:
         group = groups.get(plugin) or parser
         group.add_argument(
             *compound.flags,
-            action=_Record,
+            action=Record,
             target=compound,
             plugin=plugin,
             metavar=compound.metavar,
@@ -110,7 +117,7 @@ def _add_setting(group: Any, setting: Setting) -> None:
     option = setting.option
     description = (setting.info.description or "").replace("%", "%%")
     common: dict[str, Any] = {
-        "action": _Record,
+        "action": Record,
         "target": setting,
         "plugin": setting.plugin,
         "help": argparse.SUPPRESS if option.hidden else description,

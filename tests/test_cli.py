@@ -114,16 +114,6 @@ def test_check_says_that_all_is_well_and_listens_nowhere(tmp_path: Path) -> None
     assert done.stderr == "neosocksd: warning: -t is given twice, the last one wins\n"
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_a_script_that_knows_the_flags(shell: str, tmp_path: Path) -> None:
-    done = run("completion", shell)
-    assert done.returncode == 0
-    assert "max-startups" in done.stdout
-    if shell == "bash":
-        (tmp_path / "script").write_text(done.stdout)
-        subprocess.run(["bash", "-n", tmp_path / "script"], check=True)
-
-
 def test_a_reader_that_has_left_is_no_traceback() -> None:
     reader, writer = os.pipe()
     os.close(reader)
