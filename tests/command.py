@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -154,9 +155,22 @@ class Command:
 
     # what the system says of the process
 
+    @property
+    def proc(self) -> Path:
+        """Its folder in ``/proc``."""
+        return _PROC / str(self.process.pid)
+
+    def socket_inodes(self) -> set[str]:
+        """The numbers of its open sockets, as the tables in ``/proc/net`` have them."""
+        found: set[str] = set()
+        for descriptor in (self.proc / "fd").iterdir():
+            with suppress(OSError):
+                found.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
+        return found
+
     def descriptors(self) -> list[int]:
         """The numbers of its open descriptors."""
-        return [int(n) for n in os.listdir(_PROC / str(self.process.pid) / "fd")]
+        return [int(n) for n in os.listdir(self.proc / "fd")]
 
     def limit_descriptors(self, count: int) -> None:
         """Set the limit of its descriptors."""
@@ -165,15 +179,15 @@ class Command:
 
     def memory(self) -> int:
         """The resident memory in bytes."""
-        pages = (_PROC / str(self.process.pid) / "statm").read_text().split()[1]
+        pages = (self.proc / "statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def wait_asleep(self) -> None:
         """Wait until it rests, with nothing left to do: whoever turns round and round never does."""
         before = None
         for _ in range(LOOKS):
-            stat = (_PROC / str(self.process.pid) / "stat").read_text().rpartition(")")[2].split()
-            status = (_PROC / str(self.process.pid) / "status").read_text()
+            stat = (self.proc / "stat").read_text().rpartition(")")[2].split()
+            status = (self.proc / "status").read_text()
             now = re.findall(r"ctxt_switches:\t(\d+)", status)
             if stat[0] == "S" and now == before:
                 return

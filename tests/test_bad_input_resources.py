@@ -1,20 +1,26 @@
 """Where resources run out, peers misbehave and signals come: the rows R-, U- and G- of the specification, on the installed command.
 
 What needs no process of its own is told of in ``tests/core``: R-3 and the counters of R-4 in ``test_listener`` and ``test_limits``, U-1, U-2 and
-R-6 in ``test_relay``, U-4, U-5 and U-10 in ``test_connect``, U-6 and U-8 in ``test_dial``, U-9 in ``test_server`` and ``test_resolver``.
+R-6 in ``test_relay``, U-4 and U-10 in ``test_connect``, U-6 and U-8 in ``test_dial``, U-5 and U-9 in ``tests/test_bad_input_dns``.
 """
 
+import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+import neosocksd_core
+from neosocksd_core.addresses import SocketAddress
 from neosocksd_core.testing import Client, Connection, EchoServer, Peer, RunningServer
-from tests.command import Command
+from tests.command import COMMAND, LOOKS, Command, socks5_request
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="reads /proc, and limits another process"
@@ -191,6 +197,65 @@ def test_r8_thousands_of_sessions_leave_nothing(run: Run, echo: EchoServer) -> N
             echoes(client)
 
 
+def test_r9_a_log_on_a_full_disk_stops_nobody(echo: EchoServer) -> None:
+    with Peer() as peer:
+        address = peer.address
+    with open("/dev/full", "wb") as full:
+        command = [COMMAND, "-l", f"127.0.0.1:{address[1]}", "--loglevel", "8", "--drain", "0"]
+        with subprocess.Popen([str(word) for word in command], stderr=full) as process:
+            client = connect_when_ready(address)
+            with client:
+                client.send(socks5_request(echo.address))
+                client.receive(12)
+                echoes(client)
+            process.terminate()
+        assert process.returncode == 0
+
+
+def connect_when_ready(address: SocketAddress) -> Client:
+    """Connect to a server that is about to listen and cannot say when it does."""
+    for _ in range(LOOKS):
+        with suppress(OSError):
+            return Client(address)
+        os.sched_yield()
+    raise AssertionError(f"nobody listens at {address}")
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_r10_a_step_of_the_clock_changes_no_time_limit(
+    serve: Callable[..., RunningServer],
+    echo: EchoServer,
+    hours: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = serve(plugins=["socks5"])
+    with Client(server.address) as living, Client(server.address) as waiting:
+        living.send(socks5_request(echo.address))
+        living.receive(12)
+        waiting.send(b"\x05\x01")
+        server.wait_until(lambda s: s.num_halfopen == 1)
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + hours * 3600)
+        echoes(living)
+        assert server.statistics().num_halfopen == 1
+        assert 0 <= server.statistics().uptime < 600
+        assert all(0 <= session.age < 600 for session in server.sessions())
+        server.shorten_timeout(0.05)
+        waiting.expect_eof()
+        echoes(living)
+    assert server.wait_idle().num_reject_timeout == 1
+
+
+def test_r10_nothing_that_limits_time_reads_the_wall_clock() -> None:
+    """But for its time stamps, the core asks the monotonic clock alone."""
+    found = {
+        path.name
+        for path in Path(neosocksd_core.__file__).parent.rglob("*.py")
+        if re.search(r"\btime\.time\(|\bdatetime\b|\bperf_counter\b", path.read_text())
+    }
+    assert found == set()
+
+
 # G: signals
 
 
@@ -227,6 +292,46 @@ def test_g1_sessions_are_given_their_time_and_a_second_signal_ends_that(
         staying.expect_closed()
 
 
+def test_g1_hundreds_of_sessions_end_with_the_command(run: Run, echo: EchoServer) -> None:
+    command = run("--drain", "0")
+    clients = [command.open(echo.address) for _ in range(400)]
+    command.send_signal(signal.SIGTERM)
+    assert command.wait() == 0
+    for client in clients:
+        client.expect_closed()
+        client.close()
+
+
+def test_g1_a_stop_amid_reloads_is_a_stop(run: Run, echo: EchoServer) -> None:
+    command = run("--drain", "0")
+    with command.open(echo.address) as client:
+        for _ in range(50):
+            command.send_signal(signal.SIGHUP)
+        command.send_signal(signal.SIGTERM)
+        command.send_signal(signal.SIGHUP)
+        assert command.wait() == 0
+        client.expect_closed()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can replace a system's name server")
+def test_g1_names_that_never_resolve_hold_nothing_up(run: Run, tmp_path: Path) -> None:
+    """The system's resolver blocks a thread for as long as its name server is silent."""
+    resolv_conf = tmp_path / "resolv.conf"
+    resolv_conf.write_text("nameserver 127.0.0.153\noptions timeout:30\n")
+    hosts_only = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+    prefix = ("unshare", "-m", "sh", "-c", hosts_only, str(resolv_conf))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, ExitStack() as stack:
+        silent.bind(("127.0.0.153", 53))
+        command = run("--drain", "0", prefix=prefix)
+        for number in range(30):
+            client = stack.enter_context(Client(command.address))
+            name = b"name%d.example" % number
+            client.send(b"\x05\x01\x00\x05\x01\x00\x03" + bytes((len(name),)) + name + b"\x00\x50")
+            client.expect(b"\x05\x00")
+        assert silent.recv(512)  # the first of them is being asked for
+        assert command.stop() == 0
+
+
 def test_g1_a_name_that_is_being_looked_up_does_not_keep_the_command(run: Run) -> None:
     command = run("--drain", "0")
     with Client(command.address) as client:
@@ -260,6 +365,22 @@ def test_g2_hundreds_of_reloads_and_a_broken_file_fail_no_session(
             echoes(client)
     command.send_signal(signal.SIGTERM)
     assert command.wait() == 0
+
+
+def test_g2_a_thousand_reloads_at_once_lose_no_session(
+    run: Run, echo: EchoServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("dial_timeout = 5\n")
+    command = run("-c", str(file), "--drain", "0")
+    with command.open(echo.address) as living:
+        for _ in range(1000):
+            command.send_signal(signal.SIGHUP)
+        command.wait_for("reloaded")
+        echoes(living)
+        with command.open(echo.address) as client:
+            echoes(client)
+    assert command.stop() == 0
 
 
 def test_g3_signals_without_a_meaning_end_nothing(run: Run, echo: EchoServer) -> None:

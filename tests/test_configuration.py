@@ -305,11 +305,14 @@ def test_what_is_no_file_is_refused_and_never_waited_for(plugins: Plugins, tmp_p
     os.mkfifo(tmp_path / "fifo.toml")
     (tmp_path / "loop.toml").symlink_to(tmp_path / "loop.toml")
     (tmp_path / "folder.toml").mkdir()
+    with (tmp_path / "huge.toml").open("wb") as huge:
+        huge.truncate(1 << 30)
     for name, message in (
         ("fifo.toml", "not a regular file"),
         ("fifo.lua", "not a regular file|No such file"),
         ("folder.toml", "not a regular file"),
         ("loop.toml", "symbolic links"),
+        ("huge.toml", "longer than"),
         ("missing.toml", "No such file"),
         ("missing.lua", "No such file"),
         ("x" * 5000 + ".toml", "too long"),

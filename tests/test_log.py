@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -251,6 +252,22 @@ def test_syslog_comes_back_after_a_restart(tmp_path: Path) -> None:
             assert daemon.recv(100).endswith(b": x")
         path.unlink()
     sink.close()
+
+
+def test_syslog_without_a_descriptor_loses_the_line_only(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(str(path))
+        sink = SyslogSink(str(path))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            assert not sink.write(logging.INFO, "lost")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert sink.write(logging.INFO, "here again")
+        assert daemon.recv(100).endswith(b": here again")
+        sink.close()
 
 
 def test_the_context_sends_the_loggers_lines_and_restores_it(

@@ -189,8 +189,8 @@ class EchoServer(Peer):
 class BlackHole(Peer):
     """An address where connecting hangs: the backlog of the listener is full, and nobody accepts."""
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
-        super().__init__(host, backlog=0)
+    def __init__(self, host: str = "127.0.0.1", *, port: int = 0) -> None:
+        super().__init__(host, port=port, backlog=0)
         self._fillers: list[socket.socket] = []
         for _ in range(4):
             filler = socket.socket(self._socket.family, socket.SOCK_STREAM)

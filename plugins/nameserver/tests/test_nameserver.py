@@ -4,13 +4,12 @@ import contextlib
 import errno
 import os
 import resource
-import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from selectors import EVENT_READ, DefaultSelector
 from socket import AF_INET, AF_INET6, AF_UNSPEC, AddressFamily
 from typing import Any
 
@@ -29,9 +28,7 @@ from neosocksd_core import Address, DialError, Reason, Resolution
 from neosocksd_core.testing import make_server
 from neosocksd_nameserver.config import NameserverSettings, parse_nameserver
 from neosocksd_nameserver.resolver import ADDRESS_LIMIT, DnsResolver
-
-Handler = Callable[[dns.message.Message, bool], Iterable[bytes]]
-"""Takes a question, and whether it came over TCP; answers with the messages to send back."""
+from neosocksd_nameserver.testing import DnsServer, Handler, reply, zone
 
 pytestmark = pytest.mark.anyio
 
@@ -43,106 +40,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return "asyncio", {"use_uvloop": request.param == "uvloop"}
 
 
-def _bind_both() -> tuple[socket.socket, socket.socket]:
-    """A listener and a datagram socket on one port of loopback."""
-    while True:
-        tcp = socket.create_server(("127.0.0.1", 0))
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            udp.bind(tcp.getsockname())
-        except OSError:
-            tcp.close()
-            udp.close()
-        else:
-            return tcp, udp
-
-
 def open_descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-class DnsServer:
-    """One port, UDP and TCP, in a thread. ``asked`` holds the questions in the order in which they came."""
-
-    def __init__(self, handle: Handler) -> None:
-        self.handle = handle
-        self.asked: list[tuple[str, str, bool]] = []
-        self._tcp, self._udp = _bind_both()
-        self._wake, self._woken = socket.socketpair()
-        self._selector = DefaultSelector()
-        for one in (self._udp, self._tcp, self._woken):
-            self._selector.register(one, EVENT_READ)
-        self._thread = threading.Thread(target=self._run)
-
-    @property
-    def address(self) -> str:
-        host, port = self._udp.getsockname()
-        return f"{host}:{port}"
-
-    def __enter__(self) -> "DnsServer":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._wake.close()
-        self._thread.join()
-        for one in (self._selector, self._udp, self._tcp, self._woken):
-            one.close()
-
-    def _run(self) -> None:
-        while True:
-            ready = {key.fileobj for key, _ in self._selector.select()}
-            if self._woken in ready:
-                return
-            if self._udp in ready:
-                data, peer = self._udp.recvfrom(65535)
-                for answer in self._answers(data, tcp=False):
-                    self._udp.sendto(answer, peer)
-            if self._tcp in ready:
-                client, _ = self._tcp.accept()
-                with client, client.makefile("rb") as stream:
-                    data = stream.read(int.from_bytes(stream.read(2), "big"))
-                    for answer in self._answers(data, tcp=True):
-                        client.sendall(len(answer).to_bytes(2, "big") + answer)
-
-    def _answers(self, data: bytes, *, tcp: bool) -> Iterable[bytes]:
-        query = dns.message.from_wire(data)
-        question = query.question[0]
-        name = question.name.to_text(omit_final_dot=True)
-        self.asked.append((name, dns.rdatatype.to_text(question.rdtype), tcp))
-        return self.handle(query, tcp)
-
-
-def reply(query: dns.message.Message, *records: str, rcode: int = 0, flags: int = 0) -> bytes:
-    """An answer to *query*; *records* as ``"NAME TTL TYPE VALUE"``, those of another type than asked are left out, CNAMEs not."""
-    message = dns.message.make_response(query)
-    message.set_rcode(dns.rcode.Rcode(rcode))
-    message.flags |= flags
-    asked = dns.rdatatype.to_text(query.question[0].rdtype)
-    for record in records:
-        name, ttl, kind, value = record.split()
-        if kind == "CNAME":
-            value += "."
-        if kind in (asked, "CNAME"):
-            message.answer.append(dns.rrset.from_text(name + ".", int(ttl), "IN", kind, value))
-    return message.to_wire()
-
-
-def zone(*records: str) -> Handler:
-    return lambda query, tcp: [reply(query, *records)]
-
-
 @pytest.fixture
 def serve() -> Iterator[Callable[[Handler], DnsServer]]:
-    servers: list[DnsServer] = []
-
-    def start(handle: Handler) -> DnsServer:
-        servers.append(DnsServer(handle).__enter__())
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.__exit__()
+    with ExitStack() as stack:
+        yield lambda handle: stack.enter_context(DnsServer(handle))
 
 
 Serve = Callable[[Handler], DnsServer]
