@@ -19,7 +19,6 @@ import dns.flags
 import dns.message
 import dns.rcode
 import dns.rdatatype
-import dns.rrset
 import pytest
 from pydantic import ValidationError
 
