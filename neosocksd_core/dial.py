@@ -1,4 +1,4 @@
-"""Chain dialling: a TCP connection to the first proxy, then a handshake with each hop towards the next.
+"""Chain dialling: a TCP connection to the first proxy, then a handshake with each hop towards the next (:mod:`neosocksd_core.hops`).
 
 A dial is one attempt to reach one address over one chain, with one time limit. It runs in callbacks and finishes exactly once.
 """
@@ -15,18 +15,17 @@ from neosocksd_core.connect import (
     Connection,
     Connector,
     SocketOption,
-    error_of,
     outgoing_options,
     proxy_options,
 )
 from neosocksd_core.containment import contained
 from neosocksd_core.deadlines import DeadlineQueue
 from neosocksd_core.errors import DialError
-from neosocksd_core.filters import Filter, stack
+from neosocksd_core.filters import Filter
+from neosocksd_core.hops import Hops, Tunnel
 from neosocksd_core.policy import Policy
-from neosocksd_core.poller import READ, WRITE
-from neosocksd_core.protocols import ClientHandshake, Dialer
-from neosocksd_core.reactor import Reactor, Watch
+from neosocksd_core.protocols import Dialer
+from neosocksd_core.reactor import Reactor
 from neosocksd_core.requests import Forward, Reason, Upstream
 from neosocksd_core.resolver import Lookup, LookupResult, Names
 from neosocksd_core.settings import Settings
@@ -34,8 +33,6 @@ from neosocksd_core.statistics import Counters
 
 MAX_HOPS = 64
 """No chain is longer than this."""
-
-RECEIVE_SIZE = 16384
 
 Finish = Callable[[Upstream | DialError], None]
 
@@ -112,26 +109,21 @@ class Dialling:
 
 
 class Dial:
-    """One attempt: look up, connect, then one handshake a hop."""
+    """One attempt: look up, connect, then the handshakes with the hops."""
 
     __slots__ = (
         "_bound",
         "_connector",
-        "_early_data",
-        "_filters",
         "_finish",
         "_forward",
         "_guarded",
-        "_handshake",
-        "_hop",
+        "_hops",
         "_lookup",
         "_origin",
-        "_outgoing",
         "_shared",
         "_socket",
         "_started",
-        "_watch",
-    )  # fmt: skip
+    )
 
     def __init__(self, shared: Dialling, forward: Forward, origin: Origin, finish: Finish) -> None:
         self._shared = shared
@@ -142,14 +134,8 @@ class Dial:
         self._lookup: Lookup | None = None
         self._connector: Connector | None = None
         self._socket: socket.socket | None = None
-        self._watch: Watch | None = None
-        """Of the socket, while there are hops to talk to."""
         self._bound: SocketAddress | None = None
-        self._hop = 0
-        self._handshake: ClientHandshake | None = None
-        self._filters: list[Filter] = []
-        self._outgoing = b""
-        self._early_data = b""
+        self._hops: Hops | None = None
         self._started = 0.0
 
     def start(self) -> None:
@@ -197,8 +183,8 @@ class Dial:
         self._fail(DialError(Reason.TIMED_OUT, f"{self._forward}: timed out"))
 
     def crash(self, error: Exception) -> None:
-        """A dialer raised what it should not."""
-        self._shared.report(error, f"dialer of {self._forward}")
+        """What ought to raise nothing has raised: a resolver's answer, say."""
+        self._shared.report(error, f"dial of {self._forward}")
         self._fail(DialError(Reason.GENERAL_FAILURE, f"{self._forward}: internal error"))
 
     def _may_ask_for(self, target: Address) -> bool:
@@ -280,122 +266,28 @@ class Dial:
             return
         self._socket, self._bound = result
         if self._forward.chain:
-            self._watch = self._shared.reactor.watch(self._socket.fileno(), READ, self._on_hop)
-            self._next_hop()
+            shared = self._shared
+            self._hops = Hops(
+                shared.reactor,
+                shared.dialers,
+                shared.counters,
+                self._forward,
+                self._socket,
+                self._on_tunnel,
+                shared.report,
+            )
+            self._hops.start()
         else:
             self._succeed()
 
-    def _next_hop(self) -> None:
-        """Begin the handshake with the hop that the connection now ends at, or be done."""
-        chain = self._forward.chain
-        while self._hop < len(chain):
-            hop = chain[self._hop]
-            last = self._hop + 1 == len(chain)
-            onwards: Address = self._forward.address if last else chain[self._hop + 1].address
-            try:
-                self._handshake = self._shared.dialers[hop.scheme].handshake(hop, onwards)
-            except DialError as error:
-                self._fail(DialError(error.reason, f"{hop}: {error}"))
-                return
-            self._send(self._handshake.data_to_send())
-            early, self._early_data = self._early_data, b""
-            if self._finish is None or not self._advance(early):
-                return
-        self._finish_when_sent()
+    def _on_tunnel(self, result: Tunnel | DialError) -> None:
+        self._hops = None
+        if isinstance(result, DialError):
+            self._fail(result)
+        else:
+            self._succeed(result.early_data, result.filter)
 
-    def _finish_when_sent(self) -> None:
-        """All hops are done; what the last one is still to be sent goes out first. What comes from now on is the tunnel's."""
-        if not self._outgoing:
-            self._succeed()
-        elif self._watch is not None:
-            self._watch.want(WRITE)
-
-    def _advance(self, data: bytes) -> bool:
-        """Feed the present hop's handshake; True once it is done and the next is due."""
-        handshake = self._handshake
-        assert handshake is not None
-        try:
-            if data:
-                handshake.receive_data(data)
-        except DialError as error:
-            self._fail(DialError(error.reason, f"{self._forward.chain[self._hop]}: {error}"))
-            return False
-        self._send(handshake.data_to_send())
-        if not handshake.done or self._finish is None:
-            return False
-        early = handshake.trailing_data()
-        if handshake.filter is not None:
-            self._filters.insert(0, handshake.filter)
-            if early:
-                handshake.filter.from_upstream(early)
-                early = handshake.filter.to_client()
-                self._send(b"")
-        self._early_data = early
-        self._handshake = None
-        self._hop += 1
-        return True
-
-    @contained
-    def _on_hop(self, events: int) -> None:
-        sock = self._socket
-        assert sock is not None
-        if events & WRITE:
-            self._flush()
-            if self._finish is None:
-                return
-        if self._handshake is None:
-            self._finish_when_sent()
-            return
-        if not events & ~WRITE:
-            return
-        try:
-            data = sock.recv(RECEIVE_SIZE)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._fail(error_of(error.errno or 0, str(self._forward.chain[self._hop])))
-            return
-        if not data:
-            hop = self._forward.chain[self._hop]
-            self._fail(DialError(Reason.GENERAL_FAILURE, f"{hop}: closed the connection"))
-            return
-        self._shared.counters.byt_proxy_client_rx += len(data)
-        if self._advance(self._decode(data)):
-            self._next_hop()
-
-    def _decode(self, data: bytes) -> bytes:
-        for inner in reversed(self._filters):
-            inner.from_upstream(data)
-            data = inner.to_client()
-        if self._filters:
-            self._send(b"")
-        return data
-
-    def _send(self, data: bytes) -> None:
-        for inner in self._filters:
-            if data:
-                inner.from_client(data)
-            data = inner.to_upstream()
-        if data:
-            self._outgoing += data
-            self._flush()
-
-    def _flush(self) -> None:
-        sock, watch = self._socket, self._watch
-        if sock is None or watch is None:
-            return
-        try:
-            sent = sock.send(self._outgoing)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self._fail(error_of(error.errno or 0, str(self._forward.chain[0])))
-            return
-        self._shared.counters.byt_proxy_client_tx += sent
-        self._outgoing = self._outgoing[sent:]
-        watch.want(READ | WRITE if self._outgoing else READ)
-
-    def _succeed(self) -> None:
+    def _succeed(self, early_data: bytes = b"", stream_filter: Filter | None = None) -> None:
         sock, finish = self._socket, self._finish
         assert sock is not None
         assert self._bound is not None
@@ -407,8 +299,8 @@ class Dial:
             self._forward.address,
             self._forward.chain,
             self._bound,
-            self._early_data,
-            stack(self._filters) if self._filters else None,
+            early_data,
+            stream_filter,
         )
         if finish is None:
             upstream.close()
@@ -429,10 +321,9 @@ class Dial:
         if self._connector is not None:
             self._connector.cancel()
             self._connector = None
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        if self._hops is not None:
+            self._hops.cancel()
+            self._hops = None
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        self._handshake = None
