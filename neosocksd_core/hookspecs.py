@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from neosocksd_core.addresses import Chain, SocketAddress
     from neosocksd_core.endpoints import Endpoint
+    from neosocksd_core.plugin_info import PluginInfo
     from neosocksd_core.protocols import (
         Authenticator,
         Dialer,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
         Resolver,
         Router,
     )
-    from neosocksd_core.registry import PluginInfo
     from neosocksd_core.requests import Forward, SessionInfo, Upstream
     from neosocksd_core.services import ControlListener, Service
     from neosocksd_core.settings import Section, Settings

@@ -19,27 +19,25 @@ from typing import Protocol
 
 import anyio
 
-from neosocksd_core.addresses import Chain, SocketAddress
 from neosocksd_core.containment import contained
-from neosocksd_core.dial import CLIENT, Dial, Origin
+from neosocksd_core.dial import CLIENT, Dial
 from neosocksd_core.errors import DialError, ProtocolError
 from neosocksd_core.filters import Filter, stack
 from neosocksd_core.log import escape
 from neosocksd_core.pipeline import Pipeline
 from neosocksd_core.poller import READ
-from neosocksd_core.protocols import Frontend, Handshake
+from neosocksd_core.protocols import Handshake
 from neosocksd_core.reactor import Watch
 from neosocksd_core.requests import (
     Authenticate,
     Connect,
     Credentials,
-    Decision,
     Forward,
     Reason,
     Reject,
-    Request,
     Upstream,
 )
+from neosocksd_core.routing import Requester, Routing
 from neosocksd_core.sockets import reset
 
 RECEIVE_SIZE = 16384
@@ -47,19 +45,10 @@ MAX_EARLY_DATA = 65536
 """So many bytes that a client sends before it is answered are kept; after that it is not read until then."""
 
 
-class Owner(Protocol):
+class Owner(Requester, Protocol):
     """The session that a negotiation is made for: it is told what is found out, and hears once how it went."""
 
     connect: Connect | None
-    chain: Chain
-    outcome: str
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def client(self) -> SocketAddress: ...
-    @property
-    def frontend(self) -> Frontend: ...
 
     def relay(
         self,
@@ -82,16 +71,14 @@ class Negotiation:
     __slots__ = (
         "_client_ended",
         "_connect",
-        "_dial",
         "_early_data",
         "_handshake",
         "_is_over",
         "_pipeline",
-        "_scope",
         "_session",
         "_socket",
-        "_upstreams",
         "_watch",
+        "_work",
         "is_idle",
     )
 
@@ -106,10 +93,8 @@ class Negotiation:
         self._connect: Connect | None = None
         self._early_data = b""
         self._client_ended = False
-        self._dial: Dial | None = None
-        self._scope: anyio.CancelScope | None = None
-        self._upstreams: list[Upstream] = []
-        """What the router has dialled by itself and not answered with."""
+        self._work: Dial | Routing | anyio.CancelScope | None = None
+        """What the client waits for."""
         self._is_over = False
         self.is_idle = False
         """The connection has served a request before, and nothing of another has come yet."""
@@ -129,13 +114,9 @@ class Negotiation:
         self._watch.close()
         self._wake()
         self._is_over = True
-        if self._dial is not None:
-            self._dial.cancel()
-            self._dial = None
-        if self._scope is not None:
-            self._scope.cancel()
-            self._scope = None
-        self._close_upstreams()
+        if self._work is not None:
+            self._work.cancel()
+            self._work = None
 
     def expire(self) -> None:
         """The time from accept to relay has passed."""
@@ -228,7 +209,7 @@ class Negotiation:
         verdict = authenticator.authenticate(credentials, self._session.client)
         if isawaitable(verdict):
             self._watch.callback = self._on_early_data
-            self._scope = self._pipeline.reactor.spawn(
+            self._work = self._pipeline.reactor.spawn(
                 partial(self._await_verdict, credentials, verdict),
                 name=f"authenticate {self._session.id}",
             )
@@ -241,7 +222,7 @@ class Negotiation:
         except Exception as error:
             self._pipeline.report(error, "authenticator")
             accepted = False
-        self._scope = None
+        self._work = None
         if not self._is_over:
             self._watch.callback = self._on_handshake
             self._resume_reading()
@@ -260,7 +241,7 @@ class Negotiation:
             self._handshake.receive_data(early)
         self._take_event()
 
-    # routing
+    # routing and dialing
 
     def _route(self, connect: Connect) -> None:
         pipeline, session = self._pipeline, self._session
@@ -268,121 +249,40 @@ class Negotiation:
         pipeline.counters.num_request += 1
         router = pipeline.router
         if router is None:
-            self._start_dial(Forward(connect.target, pipeline.chain), CLIENT)
-            return
-        session.outcome = "routing"
-        request = Request(
-            session_id=session.id,
-            client=session.client,
-            frontend=session.frontend.name,
-            protocol=connect.protocol,
-            target=connect.target,
-            address_type=connect.address_type,
-            credentials=connect.credentials,
-            dial=self._dial_for_router,
-        )
-        try:
-            answer = router.route(request)
-        except Exception as error:
-            self._on_decision(self._failed(error))
-            return
-        if isawaitable(answer):
-            self._scope = pipeline.reactor.spawn(
-                partial(self._await_decision, answer), name=f"route {session.id}"
-            )
+            session.outcome = "dialing"
+            session.chain = pipeline.chain
+            forward = Forward(connect.target, pipeline.chain)
+            self._work = dial = Dial(pipeline.dialling, forward, CLIENT, self._on_result)
+            dial.start()
         else:
-            self._on_decision(answer)
-
-    async def _await_decision(self, answer: Awaitable[Decision]) -> None:
-        try:
-            decision = await answer
-        except DialError as error:
-            self._scope = None
-            self._close_upstreams()
-            self._on_dialled(error)
-            return
-        except Exception as error:
-            decision = self._failed(error)
-        self._scope = None
-        self._on_decision(decision)
-
-    def _failed(self, error: Exception) -> Reject:
-        self._pipeline.report(error, "router")
-        return Reject(Reason.NOT_ALLOWED, "the router failed")
+            self._work = routing = Routing(pipeline, session, connect, self._on_result)
+            routing.start(router)
 
     @contained
-    def _on_decision(self, decision: Decision) -> None:
-        if isinstance(decision, Upstream) and decision in self._upstreams:
-            self._upstreams.remove(decision)
-        self._close_upstreams()
-        match decision:
+    def _on_result(self, result: Upstream | DialError | Reject) -> None:
+        self._work = None
+        match result:
             case Upstream():
-                self._on_dialled(decision)
-            case _ if self._is_over:
-                pass
-            case Forward():
-                self._start_dial(self._prefixed(decision), self._origin(decision))
-            case Reject():
-                self._refuse(decision)
-            case _:
-                self._refuse(self._failed(TypeError(f"not a decision: {decision!r}")))
-
-    def _refuse(self, rejection: Reject) -> None:
-        self._pipeline.counters.num_reject_ruleset += 1
-        self._handshake.reject(rejection.reason)
-        self._end_after_reply(f"rejected: {escape(rejection.message or rejection.reason.value)}")
-
-    # dialing
-
-    async def _dial_for_router(self, forward: Forward) -> Upstream:
-        """What a router calls as ``request.dial``."""
-        dialling = self._pipeline.dialling
-        upstream = await dialling.dial(self._prefixed(forward), self._origin(forward))
-        self._upstreams.append(upstream)
-        return upstream
-
-    def _close_upstreams(self) -> None:
-        while self._upstreams:
-            self._upstreams.pop().close()
-
-    def _prefixed(self, forward: Forward) -> Forward:
-        chain = self._pipeline.chain
-        return Forward(forward.address, chain + forward.chain) if chain else forward
-
-    def _origin(self, forward: Forward) -> Origin:
-        """A target that the router left as it was is the client's own wish."""
-        assert self._connect is not None
-        requested = self._connect.target
-        return CLIENT if forward.address == requested else Origin(False, True, requested)
-
-    def _start_dial(self, forward: Forward, origin: Origin) -> None:
-        self._session.outcome = "dialing"
-        self._session.chain = forward.chain
-        self._dial = Dial(self._pipeline.dialling, forward, origin, self._on_dialled)
-        self._dial.start()
-
-    @contained
-    def _on_dialled(self, result: Upstream | DialError) -> None:
-        self._dial = None
-        if isinstance(result, Upstream):
-            if self._is_over:
-                result.close()
-            else:
                 self._grant(result)
-            return
-        if self._is_over:
-            return
+            case DialError():
+                self._count_failure(result)
+                self._handshake.reject(result.reason)
+                self._end_after_reply(f"failed: {escape(str(result))}")
+            case Reject():
+                self._pipeline.counters.num_reject_ruleset += 1
+                self._handshake.reject(result.reason)
+                self._end_after_reply(f"rejected: {escape(result.message or result.reason.value)}")
+
+    def _count_failure(self, error: DialError) -> None:
         counters = self._pipeline.counters
-        counters.lasterror = str(result)
-        match result.reason:
+        counters.lasterror = str(error)
+        match error.reason:
             case Reason.NOT_ALLOWED:
                 counters.num_reject_ruleset += 1
             case Reason.TIMED_OUT:
                 counters.num_reject_timeout += 1
             case _:
                 counters.num_reject_upstream += 1
-        self._handshake.reject(result.reason)
-        self._end_after_reply(f"failed: {escape(str(result))}")
 
     def _grant(self, upstream: Upstream) -> None:
         handshake = self._handshake

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard, cast
 from neosocksd_core.discovery import one_line
 from neosocksd_core.errors import NeosocksdError, PluginError
 from neosocksd_core.hookspecs import Commands, ServerContext
-from neosocksd_core.registry import PluginInfo, Registry
+from neosocksd_core.plugin_info import PluginInfo
+from neosocksd_core.registry import Registry
 from neosocksd_core.schema import Schema
 from neosocksd_core.settings import Section, Settings
 

@@ -5,7 +5,6 @@ This is the only module that touches pluggy. What each hook takes and gives is :
 
 import inspect
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -23,17 +22,7 @@ from neosocksd_core.discovery import (
     origin_of,
 )
 from neosocksd_core.errors import NeosocksdError, PluginError
-
-
-@dataclass(frozen=True, slots=True)
-class PluginInfo:
-    """One row of ``neosocksd plugins``. ``hooks`` are those that it implements, empty where it is not loaded."""
-
-    name: str
-    version: str
-    origin: str
-    enabled: bool
-    hooks: tuple[str, ...]
+from neosocksd_core.plugin_info import PluginInfo
 
 
 class Registry:

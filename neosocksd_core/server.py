@@ -26,7 +26,8 @@ from neosocksd_core.listening import BoundSockets, Place, close_listeners, plan
 from neosocksd_core.log import NOTICE
 from neosocksd_core.loops import open_reactor
 from neosocksd_core.pipeline import Pipeline
-from neosocksd_core.plugins import PluginInfo, Plugins
+from neosocksd_core.plugin_info import PluginInfo
+from neosocksd_core.plugins import Plugins
 from neosocksd_core.policy import Policy
 from neosocksd_core.protocols import Authenticator, Dialer, Resolver, Router
 from neosocksd_core.reactor import Reactor

@@ -1,0 +1,170 @@
+"""Routing: from a request to its upstream, by way of a router's decision.
+
+A router answers at once or later, and may dial by itself meanwhile; what it dialled and did not answer with is closed.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from inspect import isawaitable
+from typing import Protocol
+
+import anyio
+
+from neosocksd_core.addresses import Chain, SocketAddress
+from neosocksd_core.containment import contained
+from neosocksd_core.dial import CLIENT, Dial, Origin
+from neosocksd_core.errors import DialError
+from neosocksd_core.pipeline import Pipeline
+from neosocksd_core.protocols import Frontend, Router
+from neosocksd_core.requests import (
+    Connect,
+    Decision,
+    Forward,
+    Reason,
+    Reject,
+    Request,
+    Upstream,
+)
+
+
+class Requester(Protocol):
+    """The session that a request belongs to: it is told how far its request has come."""
+
+    chain: Chain
+    outcome: str
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def client(self) -> SocketAddress: ...
+    @property
+    def frontend(self) -> Frontend: ...
+
+
+class Routing:
+    """One request that a router decides about. Calls *finish* once, unless it is cancelled before that."""
+
+    __slots__ = ("_connect", "_dial", "_finish", "_pipeline", "_scope", "_session", "_upstreams")
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        session: Requester,
+        connect: Connect,
+        finish: Callable[[Upstream | DialError | Reject], None],
+    ) -> None:
+        self._pipeline = pipeline
+        self._session = session
+        self._connect = connect
+        self._finish: Callable[[Upstream | DialError | Reject], None] | None = finish
+        self._scope: anyio.CancelScope | None = None
+        self._dial: Dial | None = None
+        self._upstreams: list[Upstream] = []
+        """What the router has dialled by itself and not answered with."""
+
+    def start(self, router: Router) -> None:
+        """Ask *router*. *finish* may be called before this returns."""
+        session, connect = self._session, self._connect
+        session.outcome = "routing"
+        request = Request(
+            session_id=session.id,
+            client=session.client,
+            frontend=session.frontend.name,
+            protocol=connect.protocol,
+            target=connect.target,
+            address_type=connect.address_type,
+            credentials=connect.credentials,
+            dial=self._dial_for_router,
+        )
+        try:
+            answer = router.route(request)
+        except Exception as error:
+            self.crash(error)
+            return
+        if isawaitable(answer):
+            self._scope = self._pipeline.reactor.spawn(
+                partial(self._await_decision, answer), name=f"route {session.id}"
+            )
+        else:
+            self._on_decision(answer)
+
+    def cancel(self) -> None:
+        """Give up all that is under way."""
+        self._finish = None
+        if self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+        if self._scope is not None:
+            self._scope.cancel()
+            self._scope = None
+        self._close_upstreams()
+
+    def crash(self, error: Exception) -> None:
+        """The router raised what it should not, or answered what is no decision: its request is refused."""
+        self._pipeline.report(error, "router")
+        self._end(Reject(Reason.NOT_ALLOWED, "the router failed"))
+
+    def _end(self, result: Upstream | DialError | Reject) -> None:
+        self._dial = None
+        finish, self._finish = self._finish, None
+        self._close_upstreams()
+        if finish is not None:
+            finish(result)
+        elif isinstance(result, Upstream):
+            result.close()
+
+    async def _await_decision(self, answer: Awaitable[Decision]) -> None:
+        try:
+            decision = await answer
+        except DialError as error:
+            self._scope = None
+            self._end(error)
+        except Exception as error:
+            self._scope = None
+            self.crash(error)
+        else:
+            self._scope = None
+            self._on_decision(decision)
+
+    @contained
+    def _on_decision(self, decision: Decision) -> None:
+        match decision:
+            case Upstream():
+                if decision in self._upstreams:
+                    self._upstreams.remove(decision)
+                self._end(decision)
+            case Forward():
+                self._close_upstreams()
+                self._start_dial(self._prefixed(decision))
+            case Reject():
+                self._end(decision)
+            case _:
+                raise TypeError(f"not a decision: {decision!r}")
+
+    def _start_dial(self, forward: Forward) -> None:
+        if self._finish is not None:
+            self._session.outcome = "dialing"
+            self._session.chain = forward.chain
+            origin = self._origin(forward)
+            self._dial = Dial(self._pipeline.dialling, forward, origin, self._end)
+            self._dial.start()
+
+    async def _dial_for_router(self, forward: Forward) -> Upstream:
+        """What a router calls as ``request.dial``."""
+        dialling = self._pipeline.dialling
+        upstream = await dialling.dial(self._prefixed(forward), self._origin(forward))
+        self._upstreams.append(upstream)
+        return upstream
+
+    def _close_upstreams(self) -> None:
+        while self._upstreams:
+            self._upstreams.pop().close()
+
+    def _prefixed(self, forward: Forward) -> Forward:
+        chain = self._pipeline.chain
+        return Forward(forward.address, chain + forward.chain) if chain else forward
+
+    def _origin(self, forward: Forward) -> Origin:
+        """A target that the router left as it was is the client's own wish."""
+        requested = self._connect.target
+        return CLIENT if forward.address == requested else Origin(False, True, requested)
