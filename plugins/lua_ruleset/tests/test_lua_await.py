@@ -380,4 +380,5 @@ def test_a_finished_routine_leaves_nothing_behind(rule: Rule, number: int) -> No
         server.call(work)
     after = int(measure(server)["Ruleset Allocated"].split()[0])
     assert_nothing_waits(server)
-    assert after < before + 60_000
+    # 10,000 coroutines would be ten megabytes; tables that grew for them keep their size.
+    assert after < before + 500_000

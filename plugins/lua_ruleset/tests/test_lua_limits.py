@@ -185,11 +185,104 @@ def test_string_rep_is_bounded(engine: MakeEngine) -> None:
     )
 
 
-@pytest.mark.parametrize("function", ["find", "match", "gsub"])
-def test_a_pattern_that_would_take_for_ever_is_refused(engine: MakeEngine, function: str) -> None:
-    code = f"local x = string.{function}(('a'):rep(300), '(.-)(.-)(.-)b', '')"
-    with pytest.raises(ScriptError, match=r"\(invoke\):1: pattern too complex"):
-        engine().invoke(code.encode())
+LONG_PATTERNS = {
+    "three broad items": ("('a'):rep(300)", "(.-)(.-)(.-)b"),
+    "options": ("('a'):rep(30)", "('.?'):rep(30) .. 'b'"),
+    "two broad items, not anchored": ("('a'):rep(20000)", "'.-.-b'"),
+    "one broad item, not anchored": ("('a'):rep(1000000)", "'.-b'"),
+    "a single character": ("('a'):rep(400)", "('a-'):rep(9) .. 'b'"),
+    "balanced": ("('('):rep(1000000)", "'%b()'"),
+}
+
+
+@pytest.mark.parametrize("function", ["find", "match", "gmatch", "gsub"])
+@pytest.mark.parametrize(("subject", "pattern"), LONG_PATTERNS.values(), ids=LONG_PATTERNS)
+def test_a_pattern_that_would_take_for_ever_is_ended_in_time(
+    engine: MakeEngine, function: str, subject: str, pattern: str
+) -> None:
+    if not pattern.startswith(("'", "('")):
+        pattern = f"'{pattern}'"
+    call = f"string.{function}({subject}, {pattern}, {'1' if function != 'gsub' else chr(39) * 2})"
+    code = f"for _ in {call} do end" if function == "gmatch" else f"local x = {call}"
+    with pytest.raises(ScriptError, match=r"\(invoke\):1: time limit of 0.05 seconds"):
+        engine(time_limit=0.05).invoke(code.encode())
+
+
+HEAVY_CALLS = {
+    "rep": "local s = ('x'):rep(1 << 26)",
+    "concat": "local s = table.concat(many)",
+    "format": "local s = ('%s%s'):format(long, long)",
+    "sort": "table.sort(many)",
+    "gsub": "local s = long:gsub('x', 'yy')",
+    "find": "local s = long:find('y')",
+    "join": "local s = long .. long",
+    "compare": "local s = long == long2",
+    "upper": "local s = long:upper()",
+    "move": "table.move(many, 1, 1e9, 1, {})",
+    "regex": "local s = regex.compile('y'):find(long)",
+    "zlib": "local s = zlib.compress(long)",
+    "marshal": "local s = marshal(long)",
+    "load": "load('return [[' .. long .. ']]')",
+}
+
+
+@pytest.mark.parametrize("call", HEAVY_CALLS.values(), ids=HEAVY_CALLS)
+def test_a_loop_of_few_calls_that_take_long_is_ended(engine: MakeEngine, call: str) -> None:
+    machine = engine(time_limit=0.05)
+    machine.load(
+        b"""
+        long, long2, many = ("x"):rep(1 << 22), ("x"):rep(1 << 22), {}
+        for i = 1, 2e5 do many[i] = i end
+        return {}""",
+        b"=x",
+    )
+    with pytest.raises(ScriptError, match=r"\(invoke\):1: time limit of 0.05 seconds"):
+        machine.invoke(f"while true do {call} end".encode())
+    machine.invoke(b"long, long2, many = nil")
+
+
+def test_patterns_that_are_matched_in_lua_match_as_in_c(engine: MakeEngine) -> None:
+    engine(time_limit=0).invoke(b"""
+        local many = ("ab "):rep(4000)
+        assert(many:find("(.-)(%s)(.-)(.-)$") == 1)
+        local a, b, c = (many .. "k=v"):match("(.-)(%w)=(%w)$")
+        assert(a == many and b == "k" and c == "v")
+        assert(select(2, many:gsub("%w-%w-%s", "")) == 4000)
+        local count = 0
+        for word, place in many:gmatch("(%a-%a-)%s()") do
+            count = count + 1
+            assert(word == "ab" and place == count * 3 + 1)
+        end
+        assert(count == 4000)""")
+
+
+def test_a_replacement_that_would_make_a_huge_string_is_refused(engine: MakeEngine) -> None:
+    with pytest.raises(ScriptError, match=r"\(invoke\):1: resulting string too large"):
+        engine().invoke(b"local s = ('x'):rep(1e6):gsub('x', ('y'):rep(1e6))")
+
+
+ARGUMENT_ERRORS = {
+    "('x'):find({})": "bad argument #2 to 'find' (string expected, got table)",
+    "('x'):find('x', {})": "bad argument #3 to 'find' (number expected, got table)",
+    "string.match()": "bad argument #1 to 'match' (string expected, got no value)",
+    "('x'):gsub('x')": "bad argument #3 to 'gsub' (string/function/table expected, got no value)",
+    "('x'):gsub('x', '%2')": "invalid capture index %2",
+    "('x'):find('[x')": "malformed pattern (missing ']')",
+    "('x'):find('x%')": "malformed pattern (ends with '%')",
+    "string.format('%d', 'x')": "bad argument #2 to 'format' (number expected, got string)",
+    "table.concat({ {} })": "invalid value (table) at index 1 in table for 'concat'",
+    "table.sort(1)": "bad argument #1 to 'sort' (table expected, got number)",
+    "string.rep(nil, 2)": "bad argument #1 to 'rep' (string expected, got nil)",
+}
+
+
+@pytest.mark.parametrize(("call", "message"), ARGUMENT_ERRORS.items(), ids=ARGUMENT_ERRORS)
+def test_an_error_of_a_bounded_function_stands_where_it_was_called(
+    engine: MakeEngine, call: str, message: str
+) -> None:
+    with pytest.raises(ScriptError) as caught:
+        engine().invoke(f"\nlocal x = {call}".encode())
+    assert str(caught.value) == f"(invoke):2: {message}"
 
 
 def test_usual_patterns_are_not_refused(engine: MakeEngine) -> None:

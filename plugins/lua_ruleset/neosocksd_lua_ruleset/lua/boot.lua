@@ -21,6 +21,10 @@ local bridge = { monotonic = monotonic }
 
 bridge.options = setmetatable({}, { __index = function(_, name) return option(name) end })
 
+local SMALL = 4096 -- bytes, whose cost in Python nobody needs to count
+
+local spend -- guard.spend
+
 local PRIMITIVE = { ["nil"] = true, boolean = true, number = true, string = true }
 
 -- The hard memory limit holds while a script runs, and never while Python puts a value into the machine: where that fails for lack of
@@ -59,11 +63,14 @@ function bridge.native(name)
     if not native then error("there is no native function " .. name, 2) end
     return function(...)
         if closed then return false, "the machine is closed" end
+        local size = 0
         for i = 1, select("#", ...) do
-            if not PRIMITIVE[type((select(i, ...)))] then
-                return false, "primitive expected, got " .. type((select(i, ...)))
-            end
+            local argument = select(i, ...)
+            local kind = type(argument)
+            if not PRIMITIVE[kind] then return false, "primitive expected, got " .. kind end
+            if kind == "string" then size = size + #argument end
         end
+        if size > SMALL then spend(size) end
         if not armed then return native(...) end
         disarm()
         return rearm(native(...))
@@ -90,10 +97,11 @@ function bridge.load(name)
 end
 
 bridge.check = bridge.load("check")
-bridge.load("guard")
+spend = bridge.load("guard").spend
 bridge.load("routines")
 
 local entries = bridge.load("entry")
 bridge.load("strings")
+bridge.load("tables")
 if bridge.options.sandbox then bridge.load("sandbox") end
 return entries()

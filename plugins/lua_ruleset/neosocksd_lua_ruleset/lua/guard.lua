@@ -5,24 +5,30 @@
 
 local bridge = ...
 
-local error, getinfo, sethook, setmetatable, status, sub, type =
-    error, debug.getinfo, debug.sethook, setmetatable, coroutine.status, string.sub, type
+local error, getinfo, gsub, sethook, setmetatable, status, sub, type =
+    error, debug.getinfo, string.gsub, debug.sethook, setmetatable, coroutine.status, string.sub, type
 local close, create, resume, running, wrap =
     coroutine.close, coroutine.create, coroutine.resume, coroutine.running, coroutine.wrap
 local pcall, xpcall = pcall, xpcall
 local monotonic = bridge.monotonic
 
-local INSTRUCTIONS = 10000 -- between two looks at the clock
+local INSTRUCTIONS = 1000 -- between two looks at the clock
+local FEW = 10             -- where these took long
+local SLOW = 0.05          -- seconds
+local UNITS = 1e6          -- of work in C between two looks: bytes, steps, elements
+local GRACE = 0.02         -- seconds to get out of the script that was ended, before what it runs on the way is ended, too
 
 local interrupted -- the error that ends the script that runs now
 local allowed     -- its time in seconds
 local started     -- when it was first looked at
+local looked      -- and when last
+local spent = 0   -- units of work in C since then
 
 local guard = {}
 
 -- Where the script stands: the line of the innermost function that is not ours.
-local function place()
-    for level = 3, 20 do
+function guard.place()
+    for level = 2, 300 do
         local info = getinfo(level, "Sl")
         if not info then break end
         if info.currentline > 0 and sub(info.short_src, 1, 10) ~= "neosocksd/" then
@@ -32,20 +38,50 @@ local function place()
     return ""
 end
 
-local function hook()
-    if not allowed then return end
+-- Looks at the clock, and ends the script whose time is over; gives the seconds since the last look.
+local function look()
+    if not allowed then return 0 end
     local now = monotonic()
-    if not started then
-        started = now
-    elseif now - started > allowed then
-        interrupted = place() .. "time limit of " .. allowed .. " seconds exceeded"
+    if not started then started, looked = now, now end
+    if now - started > allowed then
+        started = now - allowed + GRACE
+        interrupted = guard.place() .. "time limit of " .. allowed .. " seconds exceeded"
         error(interrupted, 0)
     end
+    local passed = now - looked
+    looked, spent = now, 0
+    return passed
+end
+
+local function hook()
+    local passed = look()
+    -- A few instructions can take long, if they join strings of many megabytes, say: then it is looked after each few.
+    if passed > SLOW then
+        sethook(guard.careful_hook, "", FEW)
+    end
+end
+
+function guard.careful_hook()
+    if look() < SLOW / 10 then sethook(hook, "", INSTRUCTIONS) end
+end
+
+-- What pcall(f, …) gave for a function of C of that name, which calls nothing of the script: its results, or its error at the place where the
+-- script called it.
+function guard.relocated(name, ok, ...)
+    if ok then return ... end
+    local message = gsub((...), "'%?'", "'" .. name .. "'", 1)
+    error(guard.place() .. message, 0)
+end
+
+-- To be called with what a function of C may cost, before or after it.
+function guard.spend(units)
+    spent = spent + units
+    if spent > UNITS then look() end
 end
 
 -- Begins a run of scripts; *seconds* is nil or 0 where they may take any time.
 function guard.enter(seconds)
-    interrupted, started, guard.now = nil, nil, nil
+    interrupted, started, guard.now, spent = nil, nil, nil, 0
     allowed = seconds and seconds > 0 and seconds or nil
 end
 
