@@ -113,7 +113,7 @@ def test_gsub_is_as_in_c(
     "pattern", ["%", "[", "[^", "[a", "(a", "a)", ")", "%b", "%bx", "%f", "%fa", "%1", "(%1)", "(a)%2"]
 )
 def test_malformed_patterns_are_told_alike(pattern: str) -> None:
-    theirs, ours = COMPARERS["5.4"](b"find", b"a)a", pattern.encode())
+    theirs, ours = COMPARERS["5.4"](b"match", b"aa", pattern.encode())
     assert theirs.startswith(b"false")
     assert ours == theirs
 

@@ -33,6 +33,7 @@ end
 
 -- What a pattern may try.
 
+local SPECIAL = "[%^%$*+?.(%[%%-]" -- without any of these a pattern is a text that is searched for
 local LITERAL = "^[^%^$()%%.%[%]*+?-]$"
 
 -- The character that must stand where the rest of the pattern from *at* on matches, past the marks of captures: "$" for the end of the
@@ -55,6 +56,7 @@ local function shape_of(pattern)
     local anchored = sub(pattern, 1, 1) == "^"
     local at = anchored and 2 or 1
     local shape = { anchored = anchored, first = follower(pattern, at) or nil, exponent = anchored and 0 or 1, factor = #pattern }
+    shape.is_plain = not find(pattern, SPECIAL)
     while at <= #pattern do
         local item = sub(pattern, at, at)
         if item == "(" or item == ")" then
@@ -143,6 +145,10 @@ end
 local function is_short(subject, pattern)
     local size = #subject + 1
     local shape = known_shape(pattern)
+    if shape.is_plain then
+        spend(size)
+        return true
+    end
     local steps = size ^ shape.exponent * shape.factor
     if steps > MAX_STEPS then
         spend(size * #shape) -- for the estimate
