@@ -80,17 +80,14 @@ def connect() -> ApiClient:
     """
     from neosocksd_core.configuration import section
     from neosocksd_core.invocation import Invocation
-    from neosocksd_rest_api.client import ApiClient, ApiError
+    from neosocksd_rest_api.client import ApiClient
     from neosocksd_rest_api.config import RestApiSettings
+    from neosocksd_rest_api.guard import read_token_file
 
     settings = section(Invocation(sys.argv[1:], os.environ).configure().settings, RestApiSettings)
     token = settings.token.get_secret_value()
     if settings.token_file and not token:
-        try:
-            lines = Path(settings.token_file).read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError) as error:
-            raise ApiError(f"--api-token-file: {error}") from None
-        token = lines[0].strip() if lines else ""
+        token = read_token_file(settings.token_file).decode("latin-1")
     return ApiClient(settings.listen[0] if settings.listen else DEFAULT_ADDRESS, token or None)
 
 

@@ -123,16 +123,25 @@ def _read_token(settings: RestApiSettings) -> bytes:
     if settings.token_file:
         if token:
             raise ConfigurationError("rest_api: token and token_file exclude each other")
-        path = settings.token_file
-        try:
-            with Path(path).open("rb") as file:
-                token = file.read(LONGEST_TOKEN + 2).partition(b"\n")[0].strip()
-        except OSError as error:
-            raise ConfigurationError(f"rest_api: token_file {path}: {error.strerror}") from None
-        if not token:
-            raise ConfigurationError(f"rest_api: token_file {path} holds no token")
+        token = read_token_file(settings.token_file)
     if len(token) > LONGEST_TOKEN or not all(0x21 <= byte <= 0x7E for byte in token):
         raise ConfigurationError("rest_api: a token has visible ASCII characters only")
+    return token
+
+
+def read_token_file(path: str) -> bytes:
+    """The token in the first line of a file.
+
+    :raises ConfigurationError: if it cannot be read, or the line is empty.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            token = file.read(LONGEST_TOKEN + 2).partition(b"\n")[0].strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigurationError(f"rest_api: token_file {path!r}: {reason}") from None
+    if not token:
+        raise ConfigurationError(f"rest_api: token_file {path!r} holds no token")
     return token
 
 
