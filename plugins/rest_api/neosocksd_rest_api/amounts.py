@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-FIELDS = ("client", "user", "target", "frontend", "outcome")
+FIELDS = ("client", "user", "target", "chain", "frontend", "outcome")
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _BARS = " ▁▂▃▄▅▆▇█"
 

@@ -70,7 +70,7 @@ def _add_arguments(name: str, call: argparse.ArgumentParser) -> None:
             pass
 
 
-_FILTER = "client:TEXT, user:TEXT, target:TEXT, frontend:TEXT, outcome:TEXT, or TEXT that any of them holds"
+_FILTER = "client:TEXT, user:TEXT, target:TEXT, chain:TEXT, frontend:TEXT, outcome:TEXT, or TEXT that any of them holds"
 
 
 def connect() -> ApiClient:

@@ -56,7 +56,7 @@ class SessionIds(BaseModel):
 
 
 class SessionFilter(BaseModel):
-    """Sessions that have all of these texts in them, whatever their case; ``q`` may be in any field."""
+    """Sessions that have all of these texts in them, whatever their case; ``q`` may be in any field but ``outcome``."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -64,12 +64,13 @@ class SessionFilter(BaseModel):
     client: str = ""
     user: str = ""
     target: str = ""
+    chain: str = ""
     frontend: str = ""
     outcome: str = ""
 
     def texts(self) -> dict[str, str]:
         """What is looked for, by field, in lower case; only what was given."""
-        names = ("q", "client", "user", "target", "frontend", "outcome")
+        names = SessionFilter.model_fields
         return {name: text.lower() for name in names if (text := getattr(self, name))}
 
 

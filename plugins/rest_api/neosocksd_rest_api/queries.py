@@ -46,15 +46,15 @@ def matches(info: SessionInfo, texts: Mapping[str, str]) -> bool:
     if not texts:
         return True
     host, port, *_ = info.client
-    fields = {
+    words = {
         "client": str(Address(host, port)),
         "user": info.user or "",
         "target": str(info.target or ""),
+        "chain": " ".join(map(str, info.chain)),
         "frontend": info.frontend,
-        "outcome": info.outcome,
+        "protocol": info.protocol,
     }
-    anywhere = "\n".join((*fields.values(), info.protocol, *map(str, info.chain)))
-    fields["q"] = anywhere
+    fields = {**words, "outcome": info.outcome, "q": "\n".join(words.values())}
     return all(text in fields[name].lower() for name, text in texts.items())
 
 

@@ -102,6 +102,8 @@ def test_sessions_are_listed_filtered_and_closed(
     assert [s["user"] for s in api.get("/v1/sessions?limit=1").json()["sessions"]] == ["carol"]
     found = api.get("/v1/sessions", params={"q": "BOB", "target": "127"}).json()
     assert (found["matched"], found["sessions"][0]["user"]) == (1, "bob")
+    for name, text, matched in (("outcome", "RELAY", 3), ("q", "relay", 0), ("chain", "socks", 0)):
+        assert api.get("/v1/sessions", params={name: text}).json()["matched"] == matched
 
     assert api.get(f"/v1/sessions/{row['id']}").json()["user"] == "alice"
     assert api.delete(f"/v1/sessions/{row['id']}").json() == {"closed": 1}

@@ -37,7 +37,7 @@ export function latency(seconds) {
 
 export const count = (number) => number.toLocaleString("en").replaceAll(",", "\u2009");
 
-const FIELDS = /^(client|user|target|frontend|outcome):(.+)$/;
+const FIELDS = /^(client|user|target|chain|frontend|outcome):(.+)$/;
 
 /** A filter as it is written, `user:alice some text`, as the API's query: fields by name, and the rest as one text `q`. */
 export function parseFilter(text) {
