@@ -162,6 +162,7 @@ class Feed:
         """A new reader, and the pieces of the event that a stream begins with: all sessions as they are."""
         reader = Reader()
         self._readers.add(reader)
+        self._ticks = 0  # the next tick has all that ticks have
         self._arrival.set()
         return reader, self._hello(self._server.sessions())
 

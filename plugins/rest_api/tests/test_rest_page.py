@@ -172,8 +172,14 @@ def test_latencies_of_dials_and_of_names_are_shown(
 
 def test_a_token_is_asked_for_and_kept_for_the_tab(serve: Serve, browser: Browser) -> None:
     page = Page(serve, browser, token="s3cret")
-    for token in ("wrong", "s3cret"):
+    browser.wait_for("document.getElementById('token-dialog').open")
+    browser.write("#token", "gen\u20ac")  # what no header can carry
+    browser.run("document.querySelector('#token-dialog form').requestSubmit()")
+    assert browser.run("return document.getElementById('token-dialog').open")
+    browser.run("document.getElementById('token').value = ''")
+    for token, refused in (("wrong", False), ("s3cret", True)):
         browser.wait_for("document.getElementById('token-dialog').open")
+        assert browser.run("return !document.getElementById('token-refused').hidden") is refused
         browser.write("#token", token)
         browser.run("document.querySelector('#token-dialog form').requestSubmit()")
     page.wait_live()

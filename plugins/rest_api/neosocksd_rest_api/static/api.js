@@ -8,14 +8,15 @@ let asking = null;
 /** The API has refused; the message is for people. */
 export class Refused extends Error {}
 
-function askToken() {
+function askToken(refused) {
+  document.getElementById("token-refused").hidden = !refused;
   asking ??= new Promise((resolve) => {
     const dialog = document.getElementById("token-dialog");
     const input = document.getElementById("token");
     input.value = "";
     dialog.addEventListener("close", () => {
       asking = null;
-      if (input.value) sessionStorage.setItem(KEY, input.value.trim());
+      if (input.validity.valid) sessionStorage.setItem(KEY, input.value.trim());
       resolve();
     }, { once: true });
     dialog.showModal();
@@ -32,7 +33,7 @@ async function request(path, options = {}) {
     if (response.status !== 401) return response;
     await response.body?.cancel();
     if (sessionStorage.getItem(KEY) === token) sessionStorage.removeItem(KEY);
-    await askToken();
+    await askToken(Boolean(token));
   }
 }
 

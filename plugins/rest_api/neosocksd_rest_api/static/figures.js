@@ -28,7 +28,7 @@ function latency(name, { p50, p90, p99, max }, more) {
     figure(name, "–", "", more || "none yet");
     return;
   }
-  const text = (seconds) => format.latency(seconds).join(" ");
+  const text = (seconds) => format.latency(seconds).join("\u00a0");
   const rest = `P90 ${text(p90)}, P99 ${text(p99)}, max ${text(max)}`;
   figure(name, ...format.latency(p50), more ? `${rest}; ${more}` : rest);
 }
