@@ -161,17 +161,9 @@ class Dial:
 
     def _begin(self) -> None:
         """Connect, to the chain's first proxy if there is one."""
-        shared = self._shared
         target, chain = self._forward.address, self._forward.chain
         first = chain[0].address if chain else target
-        if pack_ip(first.host) is not None:
-            self._connect((first.host,))
-            return
-        known = shared.names.cached(first.host)
-        if known is not None:
-            self._connect(known)
-        else:
-            self._lookup = shared.names.look_up(first.host, self._on_resolved)
+        self._look_up(first.host, self._on_resolved)
 
     def cancel(self) -> None:
         """Give up without a word; whatever is open is closed."""
@@ -195,8 +187,9 @@ class Dial:
     # the guard, where a proxy or a router could lead around it
 
     def _look_up(self, host: str, callback: Callable[[LookupResult], None]) -> None:
-        if pack_ip(host) is not None:
-            callback((host,))
+        known = (host,) if pack_ip(host) is not None else self._shared.names.cached(host)
+        if known is not None:
+            callback(known)
         else:
             self._lookup = self._shared.names.look_up(host, callback)
 

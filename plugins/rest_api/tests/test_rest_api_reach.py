@@ -10,6 +10,7 @@ from neosocksd_core.addresses import Address, pack_ip
 from neosocksd_core.errors import DialError
 from neosocksd_core.protocols import Resolution
 from neosocksd_core.requests import Decision, Forward, Reason, Request
+from neosocksd_core.server import Server
 from neosocksd_core.testing import Client, PlainPlugin, RunningServer, plain_request
 from neosocksd_rest_api import RestApi
 from neosocksd_rest_api.config import RestApiSettings
@@ -211,6 +212,44 @@ def test_a_ruleset_that_spells_the_requested_api_anew_does_not_open_it(
         answer = ask(server, "socks", socks5(host, port))
         assert answer[:4] == b"\x05\x00\x05\x02", (host, other, answer)
     assert server.statistics().num_api_request == 0
+
+
+class Fickle:
+    """A resolver that answers with the API's address at first, and then never again."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def resolve(self, host: str, family: socket.AddressFamily) -> Resolution:
+        self.asked += 1
+        return Resolution(("127.0.0.1" if self.asked == 1 else "192.0.2.1",))
+
+
+class Resolving:
+    """Sends each request to the address of its name."""
+
+    def __init__(self) -> None:
+        self.server: Server | None = None
+
+    async def route(self, request: Request) -> Decision:
+        assert self.server is not None
+        addresses = await self.server.lookup(request.target.host)
+        return Forward(Address(addresses[0], request.target.port))
+
+
+def test_a_name_that_changes_its_address_does_not_open_the_api_to_a_ruleset(
+    serve: Serve,
+) -> None:
+    resolver, router = Fickle(), Resolving()
+    server = serve(
+        {"listen": "127.0.0.1:0", "restapi": "127.0.0.1:0"},
+        plugins=["socks5", RestApi],
+        resolver=resolver,
+        router=router,
+    )
+    router.server = server.server
+    assert ask(server, "socks", socks5("a.example", api_port(server)))[:4] == b"\x05\x00\x05\x02"
+    assert (resolver.asked, server.statistics().num_api_request) == (1, 0)
 
 
 def test_the_guard_can_be_dropped_where_there_is_a_token(serve: Serve) -> None:
