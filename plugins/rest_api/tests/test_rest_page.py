@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from neosocksd_core import ConfigurationError
 from neosocksd_core.testing import Client, Connection, EchoServer, RunningServer
 from neosocksd_rest_api.testing import Browser
 
@@ -57,7 +56,9 @@ class Page:
         browser.open(f"http://{self.api}/")
 
     def start(self, serve: Serve) -> None:
-        self.server = serve(self.settings, plugins=["socks5", "rest_api"])
+        """Start a server with these settings; a reload reads them again."""
+        plugins = ["socks5", "rest_api"]
+        self.server = serve(self.settings, plugins=plugins, reread=lambda: self.settings)
 
     def wait_live(self) -> None:
         self.browser.wait_for("document.getElementById('live').textContent === 'live'")
@@ -126,21 +127,18 @@ def test_sessions_appear_move_and_are_closed(
     assert browser.complaints() == []
 
 
-def test_a_reload_shows_its_error(
-    serve: Serve, browser: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reload_shows_its_error(serve: Serve, browser: Browser) -> None:
     page = Page(serve, browser)
     page.wait_live()
-
-    def fail() -> None:
-        raise ConfigurationError("ruleset.lua:7: <oops> expected")
-
-    monkeypatch.setattr(page.server.server, "reread", fail)
+    usable = page.settings
+    page.settings = {**usable, "proxy": "<oops>://192.0.2.1"}
     browser.run("document.getElementById('reload').click()")
-    browser.wait_for(f"{NOTICE} === 'ruleset.lua:7: <oops> expected'")
-    monkeypatch.setattr(page.server.server, "reread", lambda: None)
+    browser.wait_for(f"{NOTICE}.includes('<oops>')")
+    assert browser.run("return document.getElementById('notice').className") == "bad"
+    page.settings = usable
     browser.run("document.getElementById('reload').click()")
     browser.wait_for(f"{NOTICE} === 'Reloaded.'")
+    assert browser.run("return document.getElementById('notice').className") == ""
 
 
 def test_a_notice_is_seen_wherever_the_page_is_scrolled_to(serve: Serve, browser: Browser) -> None:
