@@ -232,6 +232,26 @@ def test_five_thousand_sessions_are_light(serve: Serve, browser: Browser) -> Non
     assert milliseconds < 100
 
 
+def test_of_many_sessions_only_those_in_sight_are_drawn(
+    serve: Serve, browser: Browser, stack: ExitStack
+) -> None:
+    page = Page(serve, browser)
+    page.wait_live()
+    # What is connected to it waits in its queue, which is enough of an upstream.
+    upstream = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=250))
+    address: tuple[str, int] = upstream.getsockname()
+    for number in range(200):
+        stack.enter_context(open_session(page.server, address, b"user%d" % number))
+    browser.wait_for("document.getElementById('count').textContent === '200'")
+    assert browser.run(f"return {USERS}[0]") == "user199"
+    assert browser.run("return document.querySelectorAll('#rows tr').length") < 60
+    browser.run("const s = document.getElementById('scroller'); s.scrollTop = s.scrollHeight")
+    browser.wait_for(f"{USERS}.at(-1) === 'user0'")
+    assert browser.run("return document.querySelectorAll('#rows tr').length") < 60
+    browser.write("#filter", "user:user19")
+    browser.wait_for("document.getElementById('count').textContent === '11 of 200'")
+
+
 def test_the_order_rests_while_the_pointer_moves_over_the_rows(
     serve: Serve, browser: Browser, echo: EchoServer, stack: ExitStack
 ) -> None:
