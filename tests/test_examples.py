@@ -1,7 +1,9 @@
 """The examples run as they stand, and the third party's distribution works beside our wheel in a clean virtual environment."""
 
 import os
+import re
 import runpy
+import shutil
 import signal
 import venv
 from collections.abc import Callable
@@ -188,6 +190,21 @@ def test_the_third_party_s_scheme_carries_bytes(
             with serve_web() as origin:
                 told = run(find("curl"), "--silent", "--noproxy", "", "--proxy", proxy, origin.url)
             assert told.stdout == PAGE
+
+
+@pytest.mark.timeout(WHILE)
+def test_a_built_in_plugin_is_copied_as_its_page_says(
+    third_party: Environment, tmp_path: Path
+) -> None:
+    page = (ROOT / "plugins" / "socks5" / "README.md").read_text()
+    [recipe] = re.findall(r"^```sh\n(.*?)^neosocksd ", page, re.DOTALL | re.MULTILINE)
+    shutil.copytree(ROOT / "plugins" / "socks5", tmp_path / "checkout" / "plugins" / "socks5")
+    begin = 'set -e; PATH="$0:$PATH"; cd "$1"\n'
+    arguments = (str(third_party.path / "bin"), str(tmp_path / "checkout"))
+    run(find("sh"), "-c", begin + recipe, *arguments, timeout=WHILE)
+    flags = ["--plugin", "mysocks", "--no-plugin", "socks5", "--listen", f"{LOOPBACK}:0"]
+    with Neosocksd(flags, tmp_path / "log", third_party.bin("neosocksd")) as proxy:
+        expect_reply(proxy.ports[0], NOT_ALLOWED, LOOPBACK, proxy.ports[0])
 
 
 @pytest.mark.timeout(WHILE)

@@ -21,7 +21,7 @@ class Anybody:
 
 
 def frontend(**settings: object) -> Frontend:
-    server = make_server(settings, plugins=["socks5"], authenticator=Anybody())
+    server = make_server(settings, plugins=[neosocksd_socks5], authenticator=Anybody())
     [found] = neosocksd_socks5.register_frontends(server)
     return found
 
@@ -33,7 +33,8 @@ def test_the_frontend_takes_the_core_s_listeners_unless_another_asks() -> None:
 
 
 def test_listeners_of_its_own_come_from_the_settings() -> None:
-    assert frontend(socks5={"listen": "[::1]:1081"}).listen == ("[::1]:1081",)
+    section = neosocksd_socks5.__name__.removeprefix("neosocksd_")
+    assert frontend(**{section: {"listen": "[::1]:1081"}}).listen == ("[::1]:1081",)
     with pytest.raises(ValidationError, match="no port"):
         Socks5Settings.model_validate({"listen": ["nonsense"]})
 
@@ -56,7 +57,7 @@ def test_both_dialers_have_socks_port() -> None:
 
 
 def test_importing_the_plugin_imports_no_machine() -> None:
-    code = "import neosocksd_socks5, sys; print(*sorted(m for m in sys.modules if 'socks5' in m))"
+    code = "import neosocksd_socks5 as p, sys; print(*(m for m in sys.modules if p.__name__ in m))"
     printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
