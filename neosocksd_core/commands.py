@@ -89,8 +89,10 @@ def list_plugins(invocation: Invocation) -> int:
     """Print a line for each plugin: whether it is enabled, its version and origin, and what it provides."""
     from neosocksd_core.server import Server
 
-    settings = invocation.configure().settings
-    provided = invocation.plugins.provides(Server(settings, plugins=invocation.plugins))
+    configuration = invocation.configure()
+    with configuration.locating():
+        server = Server(configuration.settings, plugins=invocation.plugins)
+    provided = invocation.plugins.provides(server)
     rows = [("NAME", "STATE", "VERSION", "ORIGIN", "PROVIDES")]
     for plugin in invocation.plugins.describe():
         state = "enabled" if plugin.enabled else "off"
@@ -124,12 +126,10 @@ def check(invocation: Invocation) -> int:
     configuration = invocation.configure()
     for warning in configuration.warnings:
         print(f"neosocksd: warning: {warning}", file=sys.stderr)
-    loop_options(configuration.settings.loop)
-    parse_user(configuration.settings)
-    try:
+    with configuration.locating():
+        loop_options(configuration.settings.loop)
+        parse_user(configuration.settings)
         Server(configuration.settings, plugins=invocation.plugins)
-    except ConfigurationError as error:
-        raise configuration.locate(error) from None
     print("the configuration is good")
     return 0
 

@@ -1,7 +1,8 @@
 """One run of the command: from arguments, environment and configuration file to plugins and settings."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +30,20 @@ class Configuration:
     origins: Mapping[str, str]
     """What the user calls each value that was given, by its key."""
 
-    def locate(self, error: ConfigurationError) -> ConfigurationError:
-        """An error that names a key, found while the server was put together, by the name that the user gave it."""
-        key, colon, rest = str(error).partition(":")
-        origin = self.origins.get(key)
-        return ConfigurationError(f"{origin}:{rest}") if origin and colon else error
+    @contextmanager
+    def locating(self) -> Generator[None]:
+        """Errors that name a key, found while the server is put together, say where the user gave it.
+
+        :raises ConfigurationError: in place of one from inside.
+        """
+        try:
+            yield
+        except ConfigurationError as error:
+            key, colon, rest = str(error).partition(":")
+            origin = self.origins.get(key)
+            if not origin or not colon:
+                raise
+            raise ConfigurationError(f"{origin}:{rest}") from None
 
 
 class Invocation:

@@ -36,14 +36,12 @@ def serve(invocation: Invocation) -> int:
     status = invocation.plugins.before_serving(settings)
     if status is not None:
         return status
-    backend, options = loop_options(settings.loop)
-    identity = parse_user(settings)
-    try:
+    with configuration.locating():
+        backend, options = loop_options(settings.loop)
+        identity = parse_user(settings)
         server = Server(
             settings, plugins=invocation.plugins, reread=lambda: reread(invocation, server.log)
         )
-    except ConfigurationError as error:
-        raise configuration.locate(error) from None
     process.hold_standard_descriptors()
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)

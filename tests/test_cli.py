@@ -300,7 +300,8 @@ def test_an_error_found_late_still_names_where_the_value_came_from(tmp_path: Pat
     for command in ((), ("check",)):
         assert "x.toml: proxy: unknown proxy scheme" in fails(2, "-c", str(config), *command)
         assert fails(2, "-x", "nix://h:1", *command).startswith("-x: unknown")
-        assert "no network device" in fails(2, "-i", "nix0", *command)
+        assert fails(2, "-i", "nix0", *command) == "-i: there is no network device 'nix0'"
+        assert fails(2, "-u", ":", *command) == "-u: expected [USER][:[GROUP]]"
 
 
 def test_settings_of_a_disabled_plugin_are_warned_of() -> None:
