@@ -113,9 +113,23 @@ def add_flags(parser: argparse.ArgumentParser, schema: Schema) -> None:
         )
 
 
+def _describe(setting: Setting) -> str:
+    """What a setting is for, and its default where there is one to speak of."""
+    description, default = setting.info.description or "", setting.info.default
+    if default is True:
+        default = "on"
+    if not default or not isinstance(default, int | float | str) or "default" in description:
+        return description
+    return (
+        f"{description} (default {default:g})"
+        if isinstance(default, float)
+        else f"{description} (default {default})"
+    )
+
+
 def _add_setting(group: Any, setting: Setting) -> None:
     option = setting.option
-    description = (setting.info.description or "").replace("%", "%%")
+    description = _describe(setting).replace("%", "%%")
     common: dict[str, Any] = {
         "action": Record,
         "target": setting,

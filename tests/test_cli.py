@@ -70,6 +70,9 @@ def test_help_is_on_stdout_and_names_every_flag() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     words = set(re.findall(r"(?<![\w-])--?[\w-]+", done.stdout))
     assert set(FLAGS) <= words
+    text = " ".join(done.stdout.split())
+    assert "longest time in seconds from accept to relay (default 60)" in text
+    assert "relay with splice(2) where the system has it (default on)" in text
     for command in ("plugins", "schema", "check", "completion", "hash-password"):
         assert re.search(rf"^ +{command} ", done.stdout, re.MULTILINE)
 
