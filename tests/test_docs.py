@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import os
 import re
 import runpy
 import shlex
@@ -45,6 +46,22 @@ def test_a_block_of_code_works(info: str, code: str, tmp_path: Path) -> None:
         subprocess.run(
             [sys.executable, "-W", "error", "block.py"], cwd=tmp_path, check=True, timeout=60
         )
+    elif info == "python test":
+        (tmp_path / "test_block.py").write_text(code)
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-c",
+            os.devnull,
+            "--rootdir",
+            str(tmp_path),
+        ]
+        ran = subprocess.run(
+            [*command, "test_block.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert "1 passed" in ran.stdout, ran.stdout
     elif info == "toml":
         values = tomllib.loads(code)
         selection(values, "block")
