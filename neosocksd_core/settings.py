@@ -6,9 +6,17 @@ JSON schema and the documentation. Where they are read and merged is :mod:`neoso
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from neosocksd_core.addresses import parse_listen_address
 
@@ -51,6 +59,28 @@ class Section(BaseModel):
     )
 
     compound_flags: ClassVar[tuple[CompoundFlag, ...]] = ()
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any, info: ValidationInfo) -> Any:
+        """A text alone stands for a list of one."""
+        field = cls.model_fields[info.field_name or ""]
+        many = get_origin(field.annotation) in (tuple, list, set, frozenset)
+        return (value,) if many and isinstance(value, str) else value
+
+
+def check_listen_addresses(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Whether each text says where to listen.
+
+    :raises AddressError: if not.
+    """
+    for text in value:
+        parse_listen_address(text)
+    return value
+
+
+ListenAddresses = Annotated[tuple[str, ...], AfterValidator(check_listen_addresses)]
+"""The type of a field that holds addresses of listeners."""
 
 
 _CLASSES = ("loopback", "multicast", "local", "global")
@@ -95,11 +125,11 @@ class Settings(Section):
         ),
     )
 
-    listen: Annotated[tuple[str, ...], Option(("-l", "--listen"), metavar="ADDR")] = Field(
+    listen: Annotated[ListenAddresses, Option(("-l", "--listen"), metavar="ADDR")] = Field(
         default=(),
         description="listen for clients at ADDR, as 127.0.0.1:1080 or [::1]:1080 (default where nothing listens: 127.0.0.1:1080)",
     )
-    shared_listen: Annotated[tuple[str, ...], Option(("--shared-listen",), metavar="ADDR")] = Field(
+    shared_listen: Annotated[ListenAddresses, Option(("--shared-listen",), metavar="ADDR")] = Field(
         default=(),
         description="listen for clients of several protocols on one port, told apart by their first byte",
     )
@@ -256,18 +286,6 @@ class Settings(Section):
         default="auto",
         description="event loop: auto (asyncio over a poller that connections share), asyncio, uvloop, trio",
     )
-
-    @field_validator("listen", "shared_listen", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("listen", "shared_listen")
-    @classmethod
-    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            parse_listen_address(text)
-        return value
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

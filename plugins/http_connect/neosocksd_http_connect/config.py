@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from neosocksd_core import Option, Section
-from neosocksd_core.addresses import parse_listen_address
+from neosocksd_core.settings import check_listen_addresses
 
 TAKE_OVER = ""
 """In place of an address: the listeners of the core's ``listen``."""
@@ -22,15 +22,8 @@ class HttpSettings(Section):
         description="listen for HTTP clients at ADDR; an empty one, or the flag without one, takes over `listen`",
     )
 
-    @field_validator("listen", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
-
     @field_validator("listen")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            if text != TAKE_OVER:
-                parse_listen_address(text)
+        check_listen_addresses(tuple(text for text in value if text != TAKE_OVER))
         return value

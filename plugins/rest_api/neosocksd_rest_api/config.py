@@ -71,11 +71,6 @@ class RestApiSettings(Section):
         description="most connections at once, further ones are closed",
     )
 
-    @field_validator("listen", "hosts", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
-
     @field_validator("listen")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
