@@ -89,9 +89,9 @@ def list_plugins(invocation: Invocation) -> int:
     """Print a line for each plugin: whether it is enabled, its version and origin, and what it provides."""
     from neosocksd_core.server import Server
 
-    configuration = invocation.configure()
-    with configuration.locating():
-        server = Server(configuration.settings, plugins=invocation.plugins)
+    settings = invocation.configure().settings
+    with invocation.locating():
+        server = Server(settings, plugins=invocation.plugins)
     provided = invocation.plugins.provides(server)
     rows = [("NAME", "STATE", "VERSION", "ORIGIN", "PROVIDES")]
     for plugin in invocation.plugins.describe():
@@ -126,7 +126,7 @@ def check(invocation: Invocation) -> int:
     configuration = invocation.configure()
     for warning in configuration.warnings:
         print(f"neosocksd: warning: {warning}", file=sys.stderr)
-    with configuration.locating():
+    with invocation.locating():
         loop_options(configuration.settings.loop)
         parse_user(configuration.settings)
         Server(configuration.settings, plugins=invocation.plugins)

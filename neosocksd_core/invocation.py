@@ -27,23 +27,6 @@ class Configuration:
 
     settings: Settings
     warnings: tuple[str, ...]
-    origins: Mapping[str, str]
-    """What the user calls each value that was given, by its key."""
-
-    @contextmanager
-    def locating(self) -> Generator[None]:
-        """Errors that name a key, found while the server is put together, say where the user gave it.
-
-        :raises ConfigurationError: in place of one from inside.
-        """
-        try:
-            yield
-        except ConfigurationError as error:
-            key, colon, rest = str(error).partition(":")
-            origin = self.origins.get(key)
-            if not origin or not colon:
-                raise
-            raise ConfigurationError(f"{origin}:{rest}") from None
 
 
 class Invocation:
@@ -57,6 +40,8 @@ class Invocation:
         self._argv = argv
         self._environ = environ
         self._values: Mapping[str, Any] = {}
+        self._origins: Mapping[str, str] = {}
+        """What the user calls each value that was given, by its key."""
         self.plugins = Plugins()
         self._parse()
         self._choose_plugins()
@@ -93,9 +78,25 @@ class Invocation:
                 origins[name] = origins[".".join(path)] = item.origin
         if len(self.arguments.config) > 1:
             twice.append("--config is given twice, the last one wins")
+        self._origins = origins
         settings = configuration.merge(self.plugins, layers)
         odd = configuration.warnings_about(settings)
-        return Configuration(settings, (*unknown, *strange, *twice, *odd), origins)
+        return Configuration(settings, (*unknown, *strange, *twice, *odd))
+
+    @contextmanager
+    def locating(self) -> Generator[None]:
+        """Errors that name a key, found while a server takes its settings, say where the user gave it.
+
+        :raises ConfigurationError: in place of one from inside.
+        """
+        try:
+            yield
+        except ConfigurationError as error:
+            key, colon, rest = str(error).partition(":")
+            origin = self._origins.get(key)
+            if not origin or not colon:
+                raise
+            raise ConfigurationError(f"{origin}:{rest}") from None
 
     def reread(self) -> Configuration:
         """As :meth:`configure`, with the file as it is now. The plugins stay those of the start.

@@ -77,13 +77,13 @@ class Server:
         authenticator: Authenticator | None = None,
         resolver: Resolver | None = None,
         log: logging.Logger | None = None,
-        reread: Callable[[], Settings | Mapping[str, Any]] | None = None,
+        reread: Callable[["Server"], None] | None = None,
     ) -> None:
         """Put a server together; nothing is opened yet.
 
         *settings* are the core's and, under their plugins' names, those of the plugins; a mapping has the shape of the configuration
         file. *plugins* are names, modules or objects beside the default ones. *router*, *authenticator* and *resolver* come
-        before those of plugins. *reread* gets the settings again from where they came from, for :meth:`reread`.
+        before those of plugins. *reread* gets the settings again from where they came from and calls :meth:`reload`; it is for :meth:`reread`.
 
         :raises ConfigurationError: for settings that cannot be used.
         :raises PluginError: for a plugin that cannot.
@@ -333,7 +333,7 @@ class Server:
         """
         if self._reread is None:
             raise ConfigurationError("there is no configuration to read again")
-        self.reload(self._reread())
+        self._reread(self)
 
     async def __aenter__(self) -> Self:
         if self._context is not None:

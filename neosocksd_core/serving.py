@@ -8,6 +8,7 @@ import gc
 import importlib.util
 import os
 import signal
+from functools import partial
 from logging import Logger
 from typing import Any
 
@@ -36,12 +37,10 @@ def serve(invocation: Invocation) -> int:
     status = invocation.plugins.before_serving(settings)
     if status is not None:
         return status
-    with configuration.locating():
+    with invocation.locating():
         backend, options = loop_options(settings.loop)
         identity = parse_user(settings)
-        server = Server(
-            settings, plugins=invocation.plugins, reread=lambda: reread(invocation, server.log)
-        )
+        server = Server(settings, plugins=invocation.plugins, reread=partial(reread, invocation))
     process.hold_standard_descriptors()
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
@@ -162,12 +161,13 @@ def reload(server: Server) -> None:
         server.log.log(log.NOTICE, "reloaded")
 
 
-def reread(invocation: Invocation, logger: Logger) -> Settings:
-    """The settings as they are now; the log follows them at once.
+def reread(invocation: Invocation, server: Server) -> None:
+    """Put the settings into force as they are now; then the log follows them.
 
-    :raises NeosocksdError: naming what is wrong.
+    :raises NeosocksdError: naming what is wrong, and where it stands.
     """
     configuration = invocation.reread()
-    logger.setLevel(log.LEVELS[configuration.settings.loglevel])
-    warn(configuration, logger)
-    return configuration.settings
+    with invocation.locating():
+        server.reload(configuration.settings)
+    server.log.setLevel(log.LEVELS[configuration.settings.loglevel])
+    warn(configuration, server.log)

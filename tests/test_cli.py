@@ -233,15 +233,20 @@ def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
         command.process.send_signal(signal.SIGHUP)
         command.wait_for("tcp_rcvbuf is below")
         command.wait_for("NOTICE reloaded")
+        file.write_text('loglevel = 8\nproxy = "ftp://x"\n')
+        command.send_signal(signal.SIGHUP)
+        command.wait_for("ERROR not reloaded: a.toml: proxy: unknown proxy scheme")
+        greet(command.addresses[0])  # would be logged from level 5 on
         for broken in ("tiemout = 5\n", "= =\n", "\0", 'proxy = "ftp://x"\n'):
             file.write_text(broken)
             command.process.send_signal(signal.SIGHUP)
-            command.wait_for("ERROR not reloaded: ")
+            assert command.wait_for("ERROR not reloaded: ").startswith("a.toml: ")
         file.unlink()
         command.process.send_signal(signal.SIGHUP)
         assert command.wait_for("ERROR not reloaded: ") == "a.toml: No such file or directory"
         assert greet(command.addresses[0]) == b"\x05\x00"
         assert command.stop() == 0
+    assert not [line for line in command.lines if "session" in line]
 
 
 def test_signals_without_a_meaning_do_not_end_it() -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from neosocksd_core import ConfigurationError, ServerContext, hookimpl
+from neosocksd_core.server import Server
 from neosocksd_core.testing import (
     Client,
     EchoServer,
@@ -244,10 +245,10 @@ def test_the_last_lines_of_the_log_are_shown(serve: Serve) -> None:
 def test_a_reload_reads_the_settings_again(serve: Serve) -> None:
     wanted: dict[str, Any] = {**SETTINGS}
 
-    def reread() -> Mapping[str, Any]:
+    def reread(server: Server) -> None:
         if wanted["listen"] == "nowhere":
             raise ConfigurationError("socks.toml: listen: no port")
-        return wanted
+        server.reload(wanted)
 
     server = serve(SETTINGS, plugins=[PlainPlugin, RestApi], reread=reread)
     with httpx.Client(base_url=base_of(server)) as api:
