@@ -11,11 +11,10 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from neosocksd_core.addresses import SocketAddress, parse_address
 from neosocksd_core.testing import Client
+from neosocksd_core.testing.closing import Closing
 
 COMMAND = Path(sys.executable).with_name("neosocksd")
 
@@ -65,7 +64,7 @@ def fails(
     return line.removeprefix("neosocksd: ")
 
 
-class Command:
+class Command(Closing):
     """A command that serves, in a process of its own, and what it has logged."""
 
     def __init__(
@@ -94,7 +93,7 @@ class Command:
         try:
             self.addresses = self.wait_for("listening on ").rstrip('"}').split(", ")
         except BaseException:
-            self.__exit__(None, None, None)
+            self.close()
             raise
         first = parse_address(self.addresses[0])
         self.address: SocketAddress = (first.host, first.port)
@@ -195,15 +194,8 @@ class Command:
             os.sched_yield()
         raise AssertionError("it never rests")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End it, if it has not ended."""
         if self.process.poll() is None:
             self.process.kill()
         self.wait()

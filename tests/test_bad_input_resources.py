@@ -341,16 +341,16 @@ def test_g1_a_name_that_is_being_looked_up_does_not_keep_the_command(run: Run) -
         assert command.wait() == 0
 
 
-def test_g2_hundreds_of_reloads_and_a_broken_file_fail_no_session(
+def test_g2_a_thousand_reloads_and_a_broken_file_fail_no_session(
     run: Run, echo: EchoServer, tmp_path: Path
 ) -> None:
     file = tmp_path / "config.toml"
     file.write_text("dial_timeout = 5\n")
     command = run("-c", str(file), "--drain", "0")
     with command.open(echo.address) as living:
-        for number in range(200):
+        for number in range(1000):
             command.send_signal(signal.SIGHUP)
-            if number % 10 == 0:
+            if number % 50 == 0:
                 with command.open(echo.address) as client:
                     echoes(client)
         command.wait_for("reloaded")
@@ -365,22 +365,6 @@ def test_g2_hundreds_of_reloads_and_a_broken_file_fail_no_session(
             echoes(client)
     command.send_signal(signal.SIGTERM)
     assert command.wait() == 0
-
-
-def test_g2_a_thousand_reloads_at_once_lose_no_session(
-    run: Run, echo: EchoServer, tmp_path: Path
-) -> None:
-    file = tmp_path / "config.toml"
-    file.write_text("dial_timeout = 5\n")
-    command = run("-c", str(file), "--drain", "0")
-    with command.open(echo.address) as living:
-        for _ in range(1000):
-            command.send_signal(signal.SIGHUP)
-        command.wait_for("reloaded")
-        echoes(living)
-        with command.open(echo.address) as client:
-            echoes(client)
-    assert command.stop() == 0
 
 
 def test_g3_signals_without_a_meaning_end_nothing(run: Run, echo: EchoServer) -> None:

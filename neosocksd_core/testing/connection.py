@@ -3,11 +3,10 @@
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
 from neosocksd_core.addresses import SocketAddress
 from neosocksd_core.sockets import reset
+from neosocksd_core.testing.closing import Closing
 from neosocksd_core.testing.deliveries import Delivery, in_one_write
 
 DEADLINE = 10.0
@@ -16,7 +15,7 @@ DEADLINE = 10.0
 _SHOWN = 200
 
 
-class Connection:
+class Connection(Closing):
     """One end of a TCP connection. Expectations that are not met are AssertionErrors."""
 
     def __init__(self, sock: socket.socket, deadline: float = DEADLINE) -> None:
@@ -177,17 +176,6 @@ class Connection:
     def close(self) -> None:
         """Close, in order where everything that came has been read."""
         self.socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class Client(Connection):

@@ -10,16 +10,15 @@ import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from types import TracebackType
-from typing import Self
 
+from neosocksd_core.testing.closing import Closing
 from neosocksd_core.testing.connection import DEADLINE, Connection
 
 Script = Callable[[Connection], object]
 """What a peer does with one connection; it is closed afterwards, unless the script has done so."""
 
 
-class Peer:
+class Peer(Closing):
     """A listening socket whose connections the test itself takes, and speaks on, in its own thread."""
 
     def __init__(
@@ -57,17 +56,6 @@ class Peer:
 
     def close(self) -> None:
         self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class ScriptedPeer(Peer):

@@ -5,8 +5,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 import anyio
 import anyio.from_thread
@@ -18,6 +17,7 @@ from neosocksd_core.requests import SessionInfo
 from neosocksd_core.server import Server
 from neosocksd_core.settings import Settings
 from neosocksd_core.statistics import Statistics
+from neosocksd_core.testing.closing import Closing
 from neosocksd_core.testing.connection import DEADLINE
 
 Backend = Literal["auto", "asyncio", "uvloop", "trio"]
@@ -74,7 +74,7 @@ def make_server(
     return Server(settings, plugins=plugins, **options)
 
 
-class RunningServer:
+class RunningServer(Closing):
     """A :class:`~neosocksd_core.server.Server` in a background thread.
 
     It is bound, and so has its addresses, before this returns. Leaving the context stops it without a drain, waits for its thread, and
@@ -189,6 +189,10 @@ class RunningServer:
         if failure is not None:
             raise failure
 
+    def close(self) -> None:
+        """As :meth:`stop`."""
+        self.stop()
+
     def stop(self) -> None:
         """Stop without a drain, and wait for the end. Once is enough, and twice is no error."""
         if self._thread.is_alive():
@@ -197,17 +201,6 @@ class RunningServer:
             except RuntimeError:  # it has stopped at this very moment
                 pass
         self.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _run(self) -> None:
         try:

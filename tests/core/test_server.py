@@ -55,6 +55,17 @@ def is_refused(address: SocketAddress) -> bool:
         return probe.connect_ex(address) != 0
 
 
+class Guarding:
+    """A plugin that lets no client reach an address."""
+
+    def __init__(self, address: SocketAddress) -> None:
+        self._address = address
+
+    @hookimpl
+    def register_guarded_addresses(self) -> Sequence[SocketAddress]:
+        return [self._address]
+
+
 def plain() -> Plugins:
     return Plugins([PlainPlugin], defaults=False)
 
@@ -223,13 +234,10 @@ def test_many_listeners_of_both_families_serve(serve: Serve, echo: EchoServer) -
 
 def test_no_client_reaches_the_server_itself_or_what_is_guarded(serve: Serve) -> None:
     with Peer() as peer:
-
-        class Guarding:
-            @hookimpl
-            def register_guarded_addresses(self) -> Sequence[SocketAddress]:
-                return [peer.address]
-
-        server = serve({"listen": ["127.0.0.1:0", "127.0.0.1:0"]}, plugins=[PlainPlugin, Guarding])
+        server = serve(
+            {"listen": ["127.0.0.1:0", "127.0.0.1:0"]},
+            plugins=[PlainPlugin, Guarding(peer.address)],
+        )
         for target in (*server.addresses, peer.address, ("0.0.0.0", peer.port)):
             with Client(server.address) as client:
                 client.send(plain_request(target))
@@ -240,16 +248,11 @@ def test_no_client_reaches_the_server_itself_or_what_is_guarded(serve: Serve) ->
 def test_a_router_may_send_a_client_to_what_is_guarded(serve: Serve) -> None:
     with Peer() as peer:
 
-        class Guarding:
-            @hookimpl
-            def register_guarded_addresses(self) -> Sequence[SocketAddress]:
-                return [peer.address]
-
         class To:
             def route(self, request: Request) -> Decision:
                 return Forward(Address(*peer.address))
 
-        server = serve(plugins=[PlainPlugin, Guarding], router=To())
+        server = serve(plugins=[PlainPlugin, Guarding(peer.address)], router=To())
         with Client(server.address) as client:
             client.send(plain_request(("192.0.2.1", 80)))
             client.expect(b"ok\n")

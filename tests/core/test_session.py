@@ -48,6 +48,22 @@ def ask(server: RunningServer, request: bytes, answer: bytes) -> None:
     server.wait_idle()
 
 
+class Thinking:
+    """A router that takes its time until it is told to decide."""
+
+    def __init__(self) -> None:
+        self._decided: anyio.Event | None = None
+
+    async def route(self, request: Request) -> Decision:
+        self._decided = anyio.Event()
+        await self._decided.wait()
+        return Forward(request.target)
+
+    def decide(self) -> None:
+        assert self._decided is not None
+        self._decided.set()
+
+
 def routed(serve: Serve, router: Router, **settings: object) -> RunningServer:
     return serve({"listen": "127.0.0.1:0", **settings}, plugins=[PlainPlugin], router=router)
 
@@ -266,20 +282,13 @@ def test_a_client_that_leaves_while_the_router_thinks_cancels_it(
 def test_a_client_that_half_closes_while_the_router_thinks_is_still_answered(
     serve: Serve, echo: EchoServer
 ) -> None:
-    gate: list[anyio.Event] = []
-
-    class Thinking:
-        async def route(self, request: Request) -> Decision:
-            gate.append(anyio.Event())
-            await gate[0].wait()
-            return Forward(request.target)
-
-    server = routed(serve, Thinking())
+    thinking = Thinking()
+    server = routed(serve, thinking)
     with Client(server.address) as client:
         client.send(plain_request(echo.address) + b"question")
         client.finish()
         server.wait_until(lambda s: s.num_request == 1)
-        server.call(lambda: gate[0].set())
+        server.call(thinking.decide)
         client.expect(b"ok\nquestion")
         client.expect_eof()
     server.wait_idle()
@@ -541,20 +550,13 @@ def test_a_session_can_be_closed_by_its_id(serve: Serve, echo: EchoServer, phase
 
 
 def test_early_data_beyond_the_bound_waits_and_is_not_lost(serve: Serve, echo: EchoServer) -> None:
-    gate: list[anyio.Event] = []
-
-    class Thinking:
-        async def route(self, request: Request) -> Decision:
-            gate.append(anyio.Event())
-            await gate[0].wait()
-            return Forward(request.target)
-
-    server = routed(serve, Thinking())
+    thinking = Thinking()
+    server = routed(serve, thinking)
     data = bytes(range(256)) * 1000
     with Client(server.address) as client:
         client.send(plain_request(echo.address) + data)
         server.wait_until(lambda s: s.num_request == 1)
-        server.call(lambda: gate[0].set())
+        server.call(thinking.decide)
         client.expect(b"ok\n" + data)
         client.finish()
         client.expect_eof()
