@@ -151,7 +151,7 @@ class Dialer(Protocol):
         ...
 
     def handshake(self, hop: Hop, target: Address) -> ClientHandshake:
-        """A new machine that asks *hop* to connect to *target*.
+        """A new machine that asks *hop* to connect to *target*. For the setting ``proxy`` one is made and dropped at the start.
 
         :raises DialError: if that cannot be said in the protocol (a password that is too long, …).
         """
