@@ -8,28 +8,26 @@ One program may hold several servers; they share nothing.
 """
 
 import logging
-import socket
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from socket import AddressFamily
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from neosocksd_core import configuration
-from neosocksd_core.addresses import Address, AddressError, Chain, SocketAddress, parse_chain
+from neosocksd_core.addresses import Chain, SocketAddress, parse_chain
+from neosocksd_core.composition import compose
 from neosocksd_core.dial import SERVER, Dialling
-from neosocksd_core.discovery import one_line
 from neosocksd_core.endpoints import Endpoint
-from neosocksd_core.errors import ConfigurationError, DialError, NeosocksdError
-from neosocksd_core.listening import BoundSockets, Place, close_listeners, plan
+from neosocksd_core.errors import ConfigurationError, NeosocksdError
+from neosocksd_core.listening import BoundSockets, close_listeners
 from neosocksd_core.log import NOTICE
 from neosocksd_core.loops import open_reactor
 from neosocksd_core.pipeline import Pipeline
 from neosocksd_core.plugin_info import PluginInfo
 from neosocksd_core.plugins import Plugins
 from neosocksd_core.policy import Policy
-from neosocksd_core.protocols import Authenticator, Dialer, Resolver, Router
+from neosocksd_core.protocols import Authenticator, Resolver, Router
 from neosocksd_core.reactor import Reactor
 from neosocksd_core.requests import Forward, SessionInfo, Upstream
 from neosocksd_core.resolver import Names, SystemResolver
@@ -42,20 +40,8 @@ SectionT = TypeVar("SectionT", bound=Section)
 
 _FAMILIES = {0: AddressFamily.AF_UNSPEC, 2: AddressFamily.AF_INET, 10: AddressFamily.AF_INET6}
 
-_ANY_TARGET = Address("192.0.2.1", 80)
-
 RESTART_FIELDS = ("pipe", "user_name", "daemonize", "log", "log_format", "loop", "resolve_pf")
 """Fields that a reload cannot change; so it is with the options of sockets that are bound already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Composition:
-    """What is derived from the settings, and anew at each reload."""
-
-    dialers: Mapping[str, Dialer]
-    default_ports: Mapping[str, int]
-    chain: Chain
-    places: Sequence[Place]
 
 
 class Server:
@@ -100,30 +86,13 @@ class Server:
         self._is_stopping = False
         self._drain: float | None = None
         self._router = router
-        self._composition = self._compose()
+        self._composition = compose(self, self._plugins)
         self._router = router or self._plugins.create_router(self)
         self._authenticator = authenticator or self._plugins.create_authenticator(self)
         self._resolver = resolver or self._plugins.create_resolver(self)
         self._plugins.check_settings(self)
         self._require_judge(self._authenticator)
         self._observers = self._plugins.observers(self)
-
-    def _compose(self) -> Composition:
-        """Derive from the settings what is derived anew at each reload."""
-        dialers = self._plugins.dialers(self)
-        ports = {scheme: dialer.default_port for scheme, dialer in dialers.items()}
-        if self._settings.netdev and not _has_device(self._settings.netdev):
-            raise ConfigurationError(
-                f"netdev: there is no network device {self._settings.netdev!r}"
-            )
-        try:
-            chain = parse_chain(self._settings.proxy, ports)
-        except AddressError as error:
-            raise ConfigurationError(f"proxy: {error}") from None
-        _try_chain(chain, dialers)
-        controls = self._plugins.control_listeners(self)
-        places = plan(self._settings, self._plugins.frontends(self), controls)
-        return Composition(dialers, ports, chain, places)
 
     def _require_judge(self, authenticator: Authenticator | None) -> None:
         if self._settings.auth_required and self._router is None and authenticator is None:
@@ -299,7 +268,7 @@ class Server:
         old = self._settings
         self._settings = fresh
         try:
-            composition = self._compose()
+            composition = compose(self, self._plugins)
             authenticator = self._authenticator or self._plugins.create_authenticator(self)
             self._plugins.check_settings(self)
             self._require_judge(authenticator)
@@ -428,24 +397,3 @@ class Server:
     def _report(self, error: Exception, where: str) -> None:
         if self._runtime is not None:
             self._runtime.pipeline.report(error, where)
-
-
-def _try_chain(chain: Chain, dialers: Mapping[str, Dialer]) -> None:
-    """See whether each hop can be asked for the next one at all.
-
-    :raises ConfigurationError: if not, as with a user name that is too long for the protocol.
-    """
-    targets = [*(hop.address for hop in chain[1:]), _ANY_TARGET]
-    for hop, target in zip(chain, targets, strict=False):
-        try:
-            dialers[hop.scheme].handshake(hop, target)
-        except Exception as error:
-            cause = str(error) if isinstance(error, DialError) else one_line(error)
-            raise ConfigurationError(f"proxy: {hop}: {cause}") from error
-
-
-def _has_device(name: str) -> bool:
-    try:
-        return bool(socket.if_nametoindex(name))
-    except OSError:
-        return False
