@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Resolver,
         Router,
     )
+    from neosocksd_core.reasons import Reason
     from neosocksd_core.requests import (
         AddressType,
         Authenticate,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
         Decision,
         Forward,
         HandshakeEvent,
-        Reason,
         Reject,
         Request,
         SessionInfo,
@@ -130,6 +130,7 @@ _HOME = {
         "Resolver",
         "Router",
     ),
+    "reasons": ("Reason",),
     "requests": (
         "AddressType",
         "Authenticate",
@@ -138,7 +139,6 @@ _HOME = {
         "Decision",
         "Forward",
         "HandshakeEvent",
-        "Reason",
         "Reject",
         "Request",
         "SessionInfo",

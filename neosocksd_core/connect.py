@@ -11,7 +11,7 @@ from neosocksd_core.errors import DialError
 from neosocksd_core.policy import Policy, unmap
 from neosocksd_core.poller import WRITE
 from neosocksd_core.reactor import Reactor, Timer
-from neosocksd_core.requests import Reason
+from neosocksd_core.reasons import Reason
 from neosocksd_core.settings import Settings
 
 ATTEMPT_DELAY = 0.25

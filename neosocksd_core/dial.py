@@ -26,7 +26,8 @@ from neosocksd_core.hops import Hops, Tunnel
 from neosocksd_core.policy import Policy
 from neosocksd_core.protocols import Dialer
 from neosocksd_core.reactor import Reactor
-from neosocksd_core.requests import Forward, Reason, Upstream
+from neosocksd_core.reasons import Reason
+from neosocksd_core.requests import Forward, Upstream
 from neosocksd_core.resolver import Lookup, LookupResult, Names
 from neosocksd_core.settings import Settings
 from neosocksd_core.statistics import Counters

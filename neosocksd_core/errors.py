@@ -1,11 +1,6 @@
 """The errors of the core, by whose fault they are."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from neosocksd_core.requests import Reason
+from neosocksd_core.reasons import Reason
 
 
 class NeosocksdError(Exception):

@@ -14,7 +14,8 @@ from neosocksd_core.filters import Filter, stack
 from neosocksd_core.poller import READ, WRITE
 from neosocksd_core.protocols import ClientHandshake, Dialer
 from neosocksd_core.reactor import Reactor
-from neosocksd_core.requests import Forward, Reason
+from neosocksd_core.reasons import Reason
+from neosocksd_core.requests import Forward
 from neosocksd_core.statistics import Counters
 
 RECEIVE_SIZE = 16384

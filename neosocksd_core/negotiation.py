@@ -28,15 +28,8 @@ from neosocksd_core.pipeline import Pipeline
 from neosocksd_core.poller import READ
 from neosocksd_core.protocols import Handshake
 from neosocksd_core.reactor import Watch
-from neosocksd_core.requests import (
-    Authenticate,
-    Connect,
-    Credentials,
-    Forward,
-    Reason,
-    Reject,
-    Upstream,
-)
+from neosocksd_core.reasons import Reason
+from neosocksd_core.requests import Authenticate, Connect, Credentials, Forward, Reject, Upstream
 from neosocksd_core.routing import Requester, Routing
 from neosocksd_core.sockets import reset
 

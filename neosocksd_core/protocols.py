@@ -12,14 +12,8 @@ from typing import Protocol
 
 from neosocksd_core.addresses import Address, Hop, SocketAddress
 from neosocksd_core.filters import Filter
-from neosocksd_core.requests import (
-    Credentials,
-    Decision,
-    HandshakeEvent,
-    Reason,
-    Request,
-    SessionInfo,
-)
+from neosocksd_core.reasons import Reason
+from neosocksd_core.requests import Credentials, Decision, HandshakeEvent, Request, SessionInfo
 
 
 class ClientConnection(Protocol):

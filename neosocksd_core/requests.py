@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from neosocksd_core.addresses import Address, Chain, SocketAddress
 from neosocksd_core.filters import Filter
+from neosocksd_core.reasons import Reason
 
 
 class AddressType(enum.Enum):
@@ -15,18 +16,6 @@ class AddressType(enum.Enum):
     DOMAIN = "domain"
     IPV4 = "ipv4"
     IPV6 = "ipv6"
-
-
-class Reason(enum.Enum):
-    """Why a request was not granted. A frontend translates it into its protocol's reply."""
-
-    NOT_ALLOWED = "not allowed"
-    NETWORK_UNREACHABLE = "network unreachable"
-    HOST_UNREACHABLE = "host unreachable"
-    NAME_NOT_RESOLVED = "name not resolved"
-    CONNECTION_REFUSED = "connection refused"
-    TIMED_OUT = "timed out"
-    GENERAL_FAILURE = "general failure"
 
 
 @dataclass(frozen=True, slots=True)

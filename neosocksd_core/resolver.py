@@ -13,7 +13,7 @@ import anyio
 from neosocksd_core.errors import DialError
 from neosocksd_core.protocols import Resolution, Resolver
 from neosocksd_core.reactor import Reactor
-from neosocksd_core.requests import Reason
+from neosocksd_core.reasons import Reason
 from neosocksd_core.statistics import Counters
 
 LookupResult = tuple[str, ...] | DialError

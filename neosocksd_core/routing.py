@@ -16,15 +16,8 @@ from neosocksd_core.dial import CLIENT, Dial, Origin
 from neosocksd_core.errors import DialError
 from neosocksd_core.pipeline import Pipeline
 from neosocksd_core.protocols import Frontend, Router
-from neosocksd_core.requests import (
-    Connect,
-    Decision,
-    Forward,
-    Reason,
-    Reject,
-    Request,
-    Upstream,
-)
+from neosocksd_core.reasons import Reason
+from neosocksd_core.requests import Connect, Decision, Forward, Reject, Request, Upstream
 
 
 class Requester(Protocol):

@@ -6,7 +6,8 @@ from neosocksd_core.addresses import SocketAddress
 from neosocksd_core.errors import ConfigurationError, ProtocolError
 from neosocksd_core.filters import Filter
 from neosocksd_core.protocols import Claim, ClientConnection, Frontend, Handshake
-from neosocksd_core.requests import HandshakeEvent, Reason
+from neosocksd_core.reasons import Reason
+from neosocksd_core.requests import HandshakeEvent
 
 
 class SharedHandshake:

@@ -13,7 +13,7 @@ import pytest
 
 from neosocksd_core.errors import DialError
 from neosocksd_core.protocols import Resolution
-from neosocksd_core.requests import Reason
+from neosocksd_core.reasons import Reason
 from neosocksd_core.testing import DEADLINE, Client, EchoServer, RunningServer
 from tests.command import socks5_request
 

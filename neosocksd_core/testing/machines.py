@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from neosocksd_core.addresses import SocketAddress
 from neosocksd_core.errors import DialError, ProtocolError
 from neosocksd_core.protocols import ClientHandshake, Handshake
-from neosocksd_core.requests import Authenticate, Connect, HandshakeEvent, Reason
+from neosocksd_core.reasons import Reason
+from neosocksd_core.requests import Authenticate, Connect, HandshakeEvent
 
 
 @dataclass(slots=True)

@@ -23,14 +23,8 @@ from neosocksd_core.errors import DialError, ProtocolError
 from neosocksd_core.filters import Filter
 from neosocksd_core.hookspecs import ServerContext, hookimpl
 from neosocksd_core.protocols import Claim, ClientConnection, Dialer, Frontend, Handshake
-from neosocksd_core.requests import (
-    AddressType,
-    Authenticate,
-    Connect,
-    Credentials,
-    HandshakeEvent,
-    Reason,
-)
+from neosocksd_core.reasons import Reason
+from neosocksd_core.requests import AddressType, Authenticate, Connect, Credentials, HandshakeEvent
 
 MAX_LINE = 1024
 """Bytes that a line may have."""

@@ -13,7 +13,7 @@ from neosocksd_core.connect import Connection, Connector, SocketOption, error_of
 from neosocksd_core.errors import DialError
 from neosocksd_core.loops import open_reactor
 from neosocksd_core.policy import Policy
-from neosocksd_core.requests import Reason
+from neosocksd_core.reasons import Reason
 from neosocksd_core.settings import Settings
 from neosocksd_core.testing import BlackHole, Peer, closed_address, run_async
 from neosocksd_core.testing.running import Backend

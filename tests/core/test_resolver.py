@@ -13,7 +13,7 @@ from neosocksd_core.errors import DialError
 from neosocksd_core.loops import open_reactor
 from neosocksd_core.protocols import Resolution
 from neosocksd_core.reactor import Reactor
-from neosocksd_core.requests import Reason
+from neosocksd_core.reasons import Reason
 from neosocksd_core.resolver import LookupResult, Names, SystemResolver, interleave
 from neosocksd_core.statistics import Counters
 from neosocksd_core.testing import run_async

@@ -9,7 +9,7 @@ from neosocksd_core import Frontend, ServerContext, hookimpl
 from neosocksd_core.addresses import SocketAddress
 from neosocksd_core.errors import ConfigurationError, ProtocolError
 from neosocksd_core.protocols import Claim, ClientConnection
-from neosocksd_core.requests import Reason
+from neosocksd_core.reasons import Reason
 from neosocksd_core.shared_port import SharedPort
 from neosocksd_core.testing import Client, EchoServer, PlainPlugin, feed, make_server, plain_request
 from neosocksd_core.testing.plain import PlainFrontend, PlainHandshake

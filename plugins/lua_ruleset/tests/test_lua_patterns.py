@@ -110,7 +110,8 @@ def test_gsub_is_as_in_c(
 
 
 @pytest.mark.parametrize(
-    "pattern", ["%", "[", "[^", "[a", "(a", "a)", ")", "%b", "%bx", "%f", "%fa", "%1", "(%1)", "(a)%2"]
+    "pattern",
+    ["%", "[", "[^", "[a", "(a", "a)", ")", "%b", "%bx", "%f", "%fa", "%1", "(%1)", "(a)%2"],
 )
 def test_malformed_patterns_are_told_alike(pattern: str) -> None:
     theirs, ours = COMPARERS["5.4"](b"match", b"aa", pattern.encode())

@@ -9,7 +9,8 @@ from neosocksd_core import ConfigurationError
 from neosocksd_core.addresses import Address, pack_ip
 from neosocksd_core.errors import DialError
 from neosocksd_core.protocols import Resolution
-from neosocksd_core.requests import Decision, Forward, Reason, Request
+from neosocksd_core.reasons import Reason
+from neosocksd_core.requests import Decision, Forward, Request
 from neosocksd_core.server import Server
 from neosocksd_core.testing import Client, PlainPlugin, RunningServer, plain_request
 from neosocksd_rest_api import RestApi

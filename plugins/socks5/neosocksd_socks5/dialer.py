@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from neosocksd_core.addresses import Address, Hop, pack_ip
 from neosocksd_core.errors import DialError
-from neosocksd_core.requests import Reason
+from neosocksd_core.reasons import Reason
 from neosocksd_socks5.protocol import (
     NAME_LIMIT,
     Atyp,

@@ -18,14 +18,8 @@ from socket import AF_INET, AF_INET6, inet_ntop
 
 from neosocksd_core.addresses import Address, AddressError, SocketAddress, decode_host
 from neosocksd_core.errors import ProtocolError
-from neosocksd_core.requests import (
-    AddressType,
-    Authenticate,
-    Connect,
-    Credentials,
-    HandshakeEvent,
-    Reason,
-)
+from neosocksd_core.reasons import Reason
+from neosocksd_core.requests import AddressType, Authenticate, Connect, Credentials, HandshakeEvent
 from neosocksd_socks5 import protocol
 from neosocksd_socks5.protocol import (
     Atyp,

@@ -8,7 +8,7 @@ from enum import IntEnum
 from socket import AF_INET, inet_pton
 
 from neosocksd_core.addresses import SocketAddress, pack_ip
-from neosocksd_core.requests import Reason
+from neosocksd_core.reasons import Reason
 
 
 class Version(IntEnum):
