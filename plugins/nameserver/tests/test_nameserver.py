@@ -25,6 +25,7 @@ from pydantic import ValidationError
 import neosocksd_nameserver
 from neosocksd_core import Address, DialError, Reason, Resolution
 from neosocksd_core.testing import make_server
+from neosocksd_nameserver import resolver as resolver_module
 from neosocksd_nameserver.config import NameserverSettings, parse_nameserver
 from neosocksd_nameserver.resolver import ADDRESS_LIMIT, DnsResolver
 from neosocksd_nameserver.testing import DnsServer, Handler, reply, zone
@@ -44,6 +45,12 @@ def open_descriptors() -> int:
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slower family is waited for, however slow this machine is."""
+    monkeypatch.setattr(resolver_module, "RESOLUTION_DELAY", 30.0)
+
+
+@pytest.fixture
 def serve() -> Iterator[Callable[[Handler], DnsServer]]:
     with ExitStack() as stack:
         yield lambda handle: stack.enter_context(DnsServer(handle))
@@ -60,6 +67,7 @@ def resolver(server: DnsServer, timeout: float = 20) -> DnsResolver:
 BOTH = ("h.test 300 A 192.0.2.1", "h.test 60 AAAA 2001:db8::1")
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     ("family", "addresses", "ttl", "asked"),
     [
@@ -84,6 +92,7 @@ async def test_names_are_asked_as_they_are(serve: Serve) -> None:
     assert [name for name, _, _ in server.asked] == ["single", "single", "SINGLE", "_x.h.test"]
 
 
+@pytest.mark.usefixtures("patient")
 async def test_addresses_of_both_families_take_turns_and_are_bounded(serve: Serve) -> None:
     many = [f"h.test 9 A 10.0.{i // 256}.{i % 256}" for i in range(500)]
     server = serve(
