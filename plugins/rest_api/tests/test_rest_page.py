@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from neosocksd_core.server import Server
 from neosocksd_core.testing import Client, Connection, EchoServer, RunningServer
 from neosocksd_rest_api.testing import Browser
 
@@ -58,7 +59,10 @@ class Page:
     def start(self, serve: Serve) -> None:
         """Start a server with these settings; a reload reads them again."""
         plugins = ["socks5", "rest_api"]
-        self.server = serve(self.settings, plugins=plugins, reread=lambda: self.settings)
+        self.server = serve(self.settings, plugins=plugins, reread=self._reread)
+
+    def _reread(self, server: Server) -> None:
+        server.reload(self.settings)
 
     def wait_live(self) -> None:
         self.browser.wait_for("document.getElementById('live').textContent === 'live'")
