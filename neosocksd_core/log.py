@@ -1,20 +1,21 @@
 """The log: levels, line formats, and a handler that never makes the relay wait.
 
 Everything logs through :mod:`logging` under the logger ``neosocksd``. The command line calls :func:`start`; an embedder attaches handlers of
-their own, or none. A record may carry ``extra={"fields": {…}}``, which the JSON format merges into its object.
+their own, or none. A record may carry ``extra={"fields": {…}}``, or a function that makes them, which the JSON format merges into its object.
 """
 
 import contextlib
+import functools
 import json
 import logging
 import os
 import threading
 import time
 from collections.abc import Generator, Mapping
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Literal, cast
 
-from neosocksd_core.sinks import DescriptorSink, Sink, SyslogSink
+from neosocksd_core.sinks import DescriptorSink, Line, Sink, SyslogSink
 
 NOTICE = 25
 VERBOSE = 7
@@ -37,6 +38,9 @@ _NAMES = {
     VERY_VERBOSE: "VERYVERBOSE",
 }
 _COLOURS = {"FATAL": "1;31", "ERROR": "31", "WARNING": "33", "NOTICE": "32", "DEBUG": "36"}
+
+GATHER_SECONDS = 0.005
+"""How long the writer waits for further lines after the first, so that it writes many at once under load."""
 
 QUEUE_LINES = 4096
 """Lines that may wait for a slow destination; further ones are dropped, and counted."""
@@ -72,6 +76,16 @@ def level_name(level: int) -> str:
     return _NAMES.get(level) or logging.getLevelName(level)
 
 
+@functools.lru_cache(maxsize=2)
+def _local_time(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+@functools.lru_cache(maxsize=2)
+def _universal_time(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
 class TextFormatter(logging.Formatter):
     """``2026-03-01 12:00:00.123 NOTICE message``, and a traceback's lines indented below it."""
 
@@ -90,21 +104,22 @@ class TextFormatter(logging.Formatter):
             return f"{name}: {message}"
         if self._colour and name in _COLOURS:
             name = f"\x1b[{_COLOURS[name]}m{name}\x1b[0m"
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        return f"{stamp}.{int(record.msecs):03d} {name} {message}"
+        return f"{_local_time(int(record.created))}.{int(record.msecs):03d} {name} {message}"
 
 
 class JsonFormatter(logging.Formatter):
     """One object a line: ``time`` (RFC 3339, UTC), ``level``, ``message``, the record's ``fields``, and ``traceback``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        stamp = _universal_time(int(record.created))
         entry: dict[str, Any] = {
             "time": f"{stamp}.{int(record.msecs):03d}Z",
             "level": level_name(record.levelno).lower(),
             "message": record.getMessage(),
         }
         fields = getattr(record, "fields", None)
+        if callable(fields):
+            fields = fields()
         if isinstance(fields, Mapping):
             entry = {**cast("Mapping[str, Any]", fields), **entry}
         if record.exc_info and record.exc_info[0] is not None:
@@ -130,9 +145,10 @@ class QueueHandler(logging.Handler):
         super().__init__()
         self._sink = sink
         self._limit = limit
-        self._lines: SimpleQueue[tuple[int, str] | None] = SimpleQueue()
+        self._lines: SimpleQueue[Line | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._ending = threading.Event()
         # One counter for each side, so that no two threads write to the same.
         self._refused = 0
         self._failed = 0
@@ -162,6 +178,7 @@ class QueueHandler(logging.Handler):
         """Stop taking lines, and wait for those that were taken, :data:`FLUSH_SECONDS` at most."""
         if not self._closed:
             self._closed = True
+            self._ending.set()
             self._lines.put(None)
             if self._thread is not None:
                 self._thread.join(FLUSH_SECONDS)
@@ -170,12 +187,23 @@ class QueueHandler(logging.Handler):
         super().close()
 
     def _write(self) -> None:
-        while (item := self._lines.get()) is not None:
-            if self._sink.write(*item):
+        while (first := self._lines.get()) is not None:
+            self._ending.wait(GATHER_SECONDS)
+            lines = [first, *self._gathered()]
+            lost = self._sink.write(lines)
+            self._failed += lost
+            if not lost:
                 self._report_dropped()
-            else:
-                self._failed += 1
         self._report_dropped()
+
+    def _gathered(self) -> list[Line]:
+        """The lines that wait, up to the end of all."""
+        lines: list[Line] = []
+        with contextlib.suppress(Empty):
+            while (line := self._lines.get_nowait()) is not None:
+                lines.append(line)
+            self._lines.put(None)
+        return lines
 
     def _report_dropped(self) -> None:
         count = self.dropped
@@ -183,7 +211,7 @@ class QueueHandler(logging.Handler):
             record = logging.LogRecord(
                 "neosocksd", logging.WARNING, __file__, 0, "%d log lines were lost", (count,), None
             )
-            if self._sink.write(logging.WARNING, self.format(record)):
+            if not self._sink.write([(logging.WARNING, self.format(record))]):
                 self._reported += count
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from neosocksd_core.addresses import Address, Chain
+from neosocksd_core.addresses import Chain
 from neosocksd_core.closing import Closer
 from neosocksd_core.deadlines import DeadlineQueue
 from neosocksd_core.dial import Dialling
@@ -16,7 +16,7 @@ from neosocksd_core.log import escape
 from neosocksd_core.protocols import Authenticator, Observer, Router
 from neosocksd_core.reactor import Reactor
 from neosocksd_core.relay import Movers
-from neosocksd_core.requests import SessionInfo
+from neosocksd_core.session_log import log_session
 from neosocksd_core.sessions import LiveSession, SessionTable
 from neosocksd_core.settings import Settings
 from neosocksd_core.statistics import Counters, Statistics
@@ -99,7 +99,7 @@ class Pipeline:
         if session.outcome == "idle":
             return
         if self.log.isEnabledFor(logging.INFO):
-            self._log_session(session)
+            log_session(self.log, session.info())
         for observer in self.observers:
             try:
                 observer.session_closed(session.info())
@@ -149,41 +149,3 @@ class Pipeline:
         self.closer.close()
         self.movers.close()
         self.dialling.close()
-
-    def _log_session(self, session: LiveSession) -> None:
-        info = session.info()
-        target = str(info.target) if info.target else "-"
-        via = f" via {', '.join(map(str, info.chain))}" if info.chain else ""
-        user = f" user={info.user}" if info.user else ""
-        self.log.info(
-            "session %d: %s %s:%d%s -> %s%s: %s, up %d bytes, down %d bytes, %.3f s",
-            info.id,
-            info.protocol or info.frontend,
-            info.client[0],
-            info.client[1],
-            user,
-            escape(target),
-            via,
-            info.outcome,
-            info.bytes_up,
-            info.bytes_down,
-            info.age,
-            extra={"fields": _fields(info)},
-        )
-
-
-def _fields(info: SessionInfo) -> dict[str, object]:
-    """The session's record for a log that a program reads."""
-    return {
-        "session": info.id,
-        "frontend": info.frontend,
-        "protocol": info.protocol,
-        "client": str(Address(*info.client[:2])),
-        "user": info.user,
-        "target": str(info.target) if info.target else None,
-        "chain": [str(hop) for hop in info.chain],
-        "outcome": info.outcome,
-        "bytes_up": info.bytes_up,
-        "bytes_down": info.bytes_down,
-        "duration": round(info.age, 6),
-    }

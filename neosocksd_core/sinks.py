@@ -4,7 +4,11 @@ import errno
 import logging
 import os
 import socket
+from collections.abc import Sequence
 from typing import Protocol
+
+Line = tuple[int, str]
+"""A level of :mod:`logging`, and the text."""
 
 SYSLOG_SOCKET = "/dev/log"
 
@@ -16,8 +20,8 @@ _LONGEST_DATAGRAM = 8192
 class Sink(Protocol):
     """A destination for lines."""
 
-    def write(self, level: int, line: str) -> bool:
-        """Write one line; False if it is lost. Never raises."""
+    def write(self, lines: Sequence[Line]) -> int:
+        """Write lines; returns how many of them are lost. Never raises."""
         ...
 
     def close(self) -> None: ...
@@ -29,16 +33,15 @@ class DescriptorSink:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    def write(self, level: int, line: str) -> bool:
-        data = memoryview(line.encode("utf-8", "backslashreplace") + b"\n")
+    def write(self, lines: Sequence[Line]) -> int:
+        text = "".join([f"{line}\n" for _, line in lines])
+        data = memoryview(text.encode("utf-8", "backslashreplace"))
         try:
             while data:
                 data = data[os.write(self._descriptor, data) :]
-        except (
-            OSError
-        ):  # closed, disk full, pipe without a reader: the line is lost, not the server
-            return False
-        return True
+        except OSError:  # closed, disk full, pipe without a reader: lines are lost, not the server
+            return bytes(data).count(b"\n")
+        return 0
 
     def close(self) -> None:
         pass
@@ -53,7 +56,10 @@ class SyslogSink:
         self._socket: socket.socket | None = None
         self._stream = False
 
-    def write(self, level: int, line: str) -> bool:
+    def write(self, lines: Sequence[Line]) -> int:
+        return sum(not self._send(level, line) for level, line in lines)
+
+    def _send(self, level: int, line: str) -> bool:
         priority = _FACILITY_DAEMON | _severity(level)
         text = f"<{priority}>{self._tag}[{os.getpid()}]: {line}"
         data = text.encode("utf-8", "backslashreplace")[:_LONGEST_DATAGRAM]

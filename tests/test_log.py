@@ -7,7 +7,7 @@ import os
 import resource
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from neosocksd_core import log
 from neosocksd_core.log import JsonFormatter, QueueHandler, TextFormatter, escape
-from neosocksd_core.sinks import DescriptorSink, SyslogSink
+from neosocksd_core.sinks import DescriptorSink, Line, SyslogSink
 
 
 def record(
@@ -38,13 +38,14 @@ class Kept:
         self.fails = False
         self.closed = False
 
-    def write(self, level: int, line: str) -> bool:
+    def write(self, lines: Sequence[Line]) -> int:
         if not self.open.is_set():
             self.waits.set()
             self.open.wait()
-        if not self.fails:
-            self.lines.append(line)
-        return not self.fails
+        if self.fails:
+            return len(lines)
+        self.lines += [line for _, line in lines]
+        return 0
 
     def close(self) -> None:
         self.closed = True
@@ -201,22 +202,28 @@ def test_a_record_that_cannot_be_formatted_is_still_a_line() -> None:
 
 def test_a_descriptor_gets_whole_lines(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    assert DescriptorSink(writer).write(logging.INFO, "é\udcff" + "x" * 1000)
+    assert DescriptorSink(writer).write([(logging.INFO, "é\udcff" + "x" * 1000)]) == 0
     assert os.read(reader, 4096) == "é\\udcff".encode() + b"x" * 1000 + b"\n"
+
+
+def test_lines_that_come_together_are_written_together(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    assert DescriptorSink(writer).write([(logging.INFO, "one"), (logging.ERROR, "two")]) == 0
+    assert os.read(reader, 4096) == b"one\ntwo\n"
 
 
 def test_a_closed_or_broken_descriptor_loses_the_line_only(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     os.close(reader)
-    assert not DescriptorSink(writer).write(logging.INFO, "nobody reads")
+    assert DescriptorSink(writer).write([(logging.INFO, "nobody reads")]) == 1
     os.close(writer)
-    assert not DescriptorSink(writer).write(logging.INFO, "closed")
+    assert DescriptorSink(writer).write([(logging.INFO, "closed")]) == 1
 
 
 def test_a_full_disk_loses_the_line_only() -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     try:
-        assert not DescriptorSink(full).write(logging.INFO, "x")
+        assert DescriptorSink(full).write([(logging.INFO, "x")]) == 1
     finally:
         os.close(full)
 
@@ -229,7 +236,7 @@ def test_syslog_gets_priority_tag_and_message(tmp_path: Path, kind: socket.Socke
         if kind == socket.SOCK_STREAM:
             daemon.listen()
         sink = SyslogSink(path)
-        assert sink.write(logging.ERROR, "it failed")
+        assert sink.write([(logging.ERROR, "it failed")]) == 0
         connection = daemon
         if kind == socket.SOCK_STREAM:
             connection, _ = daemon.accept()
@@ -244,11 +251,11 @@ def test_syslog_gets_priority_tag_and_message(tmp_path: Path, kind: socket.Socke
 def test_syslog_comes_back_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "log"
     sink = SyslogSink(str(path))
-    assert not sink.write(logging.INFO, "nobody is there")
+    assert sink.write([(logging.INFO, "nobody is there")]) == 1
     for _ in range(2):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
             daemon.bind(str(path))
-            assert sink.write(logging.INFO, "x")
+            assert sink.write([(logging.INFO, "x")]) == 0
             assert daemon.recv(100).endswith(b": x")
         path.unlink()
     sink.close()
@@ -262,10 +269,10 @@ def test_syslog_without_a_descriptor_loses_the_line_only(tmp_path: Path) -> None
         sink = SyslogSink(str(path))
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         try:
-            assert not sink.write(logging.INFO, "lost")
+            assert sink.write([(logging.INFO, "lost")]) == 1
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert sink.write(logging.INFO, "here again")
+        assert sink.write([(logging.INFO, "here again")]) == 0
         assert daemon.recv(100).endswith(b": here again")
         sink.close()
 
