@@ -70,6 +70,20 @@ def test_a_looping_close_is_ended_too(engine: MakeEngine) -> None:
         engine(time_limit=0.05).invoke(code)
 
 
+def test_what_is_closed_on_the_way_out_cannot_go_on_either(engine: MakeEngine) -> None:
+    machine = engine(time_limit=0.05)
+    with pytest.raises(ScriptError, match="time limit"):
+        machine.invoke(b"""
+            local again
+            local function loop()
+                local x <close> = setmetatable({}, { __close = function() again() end })
+                while true do end
+            end
+            function again() while true do pcall(loop) end end
+            loop()""")
+    machine.invoke(b"local x = 1")
+
+
 @pytest.mark.logs_error("time limit of 0.05 seconds")
 def test_a_looping_callback_rejects_its_request_alone(
     rule: Rule, echo: EchoServer, backend: Backend
@@ -218,6 +232,9 @@ HEAVY_CALLS = {
     "join": "local s = long .. long",
     "compare": "local s = long == long2",
     "upper": "local s = long:upper()",
+    "sub": "local s = long:sub(2)",
+    "insert": "table.insert(many, 1, 1)",
+    "read": "local f = io.open('/dev/zero') f:read(1 << 22) f:close()",
     "move": "table.move(many, 1, 1e9, 1, {})",
     "regex": "local s = regex.compile('y'):find(long)",
     "zlib": "local s = zlib.compress(long)",

@@ -31,6 +31,15 @@ function string.format(...)
     return text
 end
 
+for _, name in ipairs({ "lower", "reverse", "upper" }) do
+    local change = string[name]
+    string[name] = function(text)
+        if type(text) ~= "string" then text = check.string(text, 1, name) end
+        spend(#text)
+        return change(text)
+    end
+end
+
 -- What a pattern may try.
 
 local SPECIAL = "[%^%$*+?.(%[%%-]" -- without any of these a pattern is a text that is searched for
