@@ -1,16 +1,20 @@
 """The RPC client: posts Lua code to another server's REST API, through any chain, and reads the answer.
 
 The wire is the original's: ``POST /ruleset/invoke`` and ``POST /ruleset/rpcall`` over HTTP/1.1, bodies with a Content-Length, deflated from
-256 bytes on; an answer is Lua source that gives ``true`` and the results.
+256 bytes on; an answer is Lua source that gives ``true`` and the results. A target is ``HOST:PORT``, or ``TOKEN@HOST:PORT`` for an API that asks
+for a token; no message and no line of the log shows that.
 """
 
+import re
 import socket
 import zlib
+from dataclasses import dataclass, field
 from functools import partial
 
 import anyio
 
-from neosocksd_core import DialError, Filter, ServerContext, Upstream
+from neosocksd_core import AddressError, DialError, Filter, ServerContext, Upstream
+from neosocksd_core.addresses import parse_address
 from neosocksd_core.requests import Forward
 from neosocksd_core.statistics import Counters
 from neosocksd_http1 import (
@@ -36,11 +40,37 @@ COMPRESSED_FROM = 256
 """Bodies of so many bytes are deflated."""
 
 _RECEIVE_SIZE = 65536
+_TOKEN = re.compile(rb"[\x21-\x7e]+")
 _LIMITS = Limits(body=MAX_BODY)
 
 
 class RpcError(Exception):
     """A call failed; ``str()`` of it is what the script gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server that is called: the way to its API, and the token that it asks for, empty for none."""
+
+    forward: Forward
+    token: bytes = field(default=b"", repr=False)
+
+
+def parse_target(server: ServerContext, text: bytes, proxies: tuple[Primitive, ...]) -> Target:
+    """``[TOKEN@]HOST:PORT`` and proxies, the last of which is dialled first. A token may contain ``@``, an address never does.
+
+    :raises LuaCallError: naming what is no address or no proxy URI, never a token.
+    """
+    token, at, address = text.rpartition(b"@")
+    if not at:
+        return Target(parse_forward(server, address, proxies))
+    if not _TOKEN.fullmatch(token):
+        raise LuaCallError("what stands before the @ of a target is no token")
+    try:
+        parse_address(address.decode("ascii"))
+    except (AddressError, UnicodeDecodeError):  # its text may be a piece of the token
+        raise LuaCallError("what stands behind the @ of a target is no address") from None
+    return Target(parse_forward(server, address, proxies), token)
 
 
 class RpcClient:
@@ -56,31 +86,31 @@ class RpcClient:
             "await_invoke": starter(self._operations, self._await_invoke),
         }
 
-    def _invoke(self, code: bytes, address: bytes, *proxies: Primitive) -> NativeResult:
-        forward = parse_forward(self._attached.server, address, proxies)
-        self._operations.spawn(partial(self._run, code, forward))
+    def _invoke(self, code: bytes, text: bytes, *proxies: Primitive) -> NativeResult:
+        target = parse_target(self._attached.server, text, proxies)
+        self._operations.spawn(partial(self._run, code, target))
         return None
 
-    async def _run(self, code: bytes, forward: Forward) -> None:
+    async def _run(self, code: bytes, target: Target) -> None:
         server = self._attached.server
         try:
-            await call(server, forward, b"/ruleset/invoke", code)
+            await call(server, target, b"/ruleset/invoke", code)
         except RpcError as error:
-            server.log.debug("invoke %s: %s", forward, error)
+            server.log.debug("invoke %s: %s", target.forward, error)
 
-    async def _await_invoke(self, code: bytes, address: bytes, *proxies: Primitive) -> Result:
+    async def _await_invoke(self, code: bytes, text: bytes, *proxies: Primitive) -> Result:
         try:
             server = self._attached.server
-            forward = parse_forward(server, address, proxies)
-            return True, await call(server, forward, b"/ruleset/rpcall", code)
+            target = parse_target(server, text, proxies)
+            return True, await call(server, target, b"/ruleset/rpcall", code)
         except LuaCallError as error:
             return False, error.message
         except RpcError as error:
             return False, str(error).encode()
 
 
-async def call(server: ServerContext, forward: Forward, path: bytes, code: bytes) -> bytes:
-    """Post *code* to *path* at the end of a chain; returns the decoded body of the answer.
+async def call(server: ServerContext, target: Target, path: bytes, code: bytes) -> bytes:
+    """Post *code* to *path* of a target; returns the decoded body of the answer.
 
     :raises RpcError: when the connection, the call or the answer fails, or ``timeout`` passes.
     """
@@ -89,11 +119,13 @@ async def call(server: ServerContext, forward: Forward, path: bytes, code: bytes
     server.counters.num_api_client_request += 1
     with anyio.move_on_after(server.settings.timeout):
         try:
-            upstream = await server.dial(forward)
+            upstream = await server.dial(target.forward)
         except DialError:
             raise RpcError("connection failed") from None
         try:
-            answer = await _exchange(upstream, path, code, server.counters)
+            wire = _Wire(upstream, server.counters)
+            host = str(upstream.address).encode()
+            answer = await _exchange(wire, host, target.token, path, code)
             server.counters.num_api_client_success += 1
             return answer
         except OSError:
@@ -105,13 +137,15 @@ async def call(server: ServerContext, forward: Forward, path: bytes, code: bytes
     raise RpcError("timeout")
 
 
-async def _exchange(upstream: Upstream, path: bytes, code: bytes, counters: Counters) -> bytes:
+async def _exchange(wire: "_Wire", host: bytes, token: bytes, path: bytes, code: bytes) -> bytes:
     fields = [
-        (b"Host", str(upstream.address).encode()),
+        (b"Host", host),
         (b"Content-Type", RPC_TYPE),
         (b"Accept-Encoding", b"deflate"),
         (b"Connection", b"close"),
     ]
+    if token:
+        fields.append((b"Authorization", b"Bearer " + token))
     if len(code) >= COMPRESSED_FROM:
         code = zlib.compress(code)
         fields.append((b"Content-Encoding", b"deflate"))
@@ -120,7 +154,6 @@ async def _exchange(upstream: Upstream, path: bytes, code: bytes, counters: Coun
     request = machine.send(Request(b"POST", path, Headers(fields)))
     request += machine.send(Data(code)) if code else b""
     request += machine.send(EndOfMessage())
-    wire = _Wire(upstream, counters)
     await wire.send(request)
     return await _read(machine, wire)
 
