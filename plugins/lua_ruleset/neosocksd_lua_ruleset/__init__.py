@@ -11,15 +11,16 @@ if TYPE_CHECKING:
     from neosocksd_core.endpoints import Endpoint
     from neosocksd_core.services import Service
     from neosocksd_lua_ruleset.engine import Engine
+    from neosocksd_lua_ruleset.ruleset import Ruleset
 
 
 class LuaRuleset:
     """The plugin. Lua itself is loaded only when there is a script to run."""
 
     def __init__(self) -> None:
-        self._engines: WeakKeyDictionary[ServerContext, Engine] = WeakKeyDictionary()
-        self._configured: Engine | None = None
-        """The machine in which a configuration script ran; it becomes the server's."""
+        self._rulesets: WeakKeyDictionary[ServerContext, Ruleset] = WeakKeyDictionary()
+        self._configured: Ruleset | None = None
+        """That whose machine a configuration script ran in; it becomes the server's."""
 
         self._refused: WeakSet[ServerContext] = WeakSet()
         """Servers whose reload this plugin has just refused: they ask once more, with the old settings."""
@@ -35,11 +36,11 @@ class LuaRuleset:
         if not path.name.endswith((".lua", ".lua.gz")):
             return None
         from neosocksd_lua_ruleset.config import LuaRulesetSettings
-        from neosocksd_lua_ruleset.engine import Engine
+        from neosocksd_lua_ruleset.ruleset import Ruleset
 
         if self._configured is None:
-            self._configured = Engine(LuaRulesetSettings())
-        return self._configured.read_config(path)
+            self._configured = Ruleset(LuaRulesetSettings())
+        return self._configured.engine.read_config(path)
 
     @hookimpl
     def before_serving(self, settings: Settings) -> int | None:
@@ -59,36 +60,41 @@ class LuaRuleset:
 
         settings = server.section(LuaRulesetSettings)
         configured = self._configured
-        if configured is not None and configured.has_ruleset:
+        if configured is not None and configured.engine.has_ruleset:
             if settings.ruleset:
                 from neosocksd_core import ConfigurationError
 
                 raise ConfigurationError("ruleset: the configuration script has installed one")
-            engine = configured
-            engine.attach(server, settings)
+            ruleset = configured
+            ruleset.engine.attach(server, settings)
         elif settings.ruleset:
-            from neosocksd_lua_ruleset.engine import Engine
+            from neosocksd_lua_ruleset.ruleset import Ruleset
 
-            engine = Engine(settings)
-            engine.attach(server, settings)
-            engine.load_file(Path(settings.ruleset))
+            ruleset = Ruleset(settings)
+            ruleset.engine.attach(server, settings)
+            ruleset.engine.load_file(Path(settings.ruleset))
         else:
             return None
-        self._engines[server] = engine
-        return engine.router
+        self._rulesets[server] = ruleset
+        return ruleset
 
     @hookimpl
     def register_endpoints(self, server: ServerContext) -> Sequence["Endpoint"]:
+        from neosocksd_lua_ruleset.config import LuaRulesetSettings
         from neosocksd_lua_ruleset.endpoints import ruleset_endpoints
 
-        return ruleset_endpoints(lambda: self._engines.get(server))
+        def renew(text: bytes, name: bytes) -> None:
+            settings = server.section(LuaRulesetSettings)
+            self._rulesets[server].renew(server, settings, text, name)
+
+        return ruleset_endpoints(lambda: self._engine_of(server), renew)
 
     @hookimpl
     def register_services(self, server: ServerContext) -> Sequence["Service"] | None:
         from neosocksd_core.services import Service
 
-        engine = self._engines.get(server)
-        return [Service("lua_ruleset", engine.run)] if engine is not None else None
+        ruleset = self._rulesets.get(server)
+        return [Service("lua_ruleset", ruleset.run)] if ruleset is not None else None
 
     @hookimpl
     def reload(self, server: ServerContext) -> None:
@@ -96,7 +102,7 @@ class LuaRuleset:
         from neosocksd_lua_ruleset.config import LuaRulesetSettings
 
         settings = server.section(LuaRulesetSettings)
-        engine = self._engines.get(server)
+        engine = self._engine_of(server)
         if engine is None:
             if settings.ruleset:
                 raise ConfigurationError("ruleset: the first one takes effect after a restart")
@@ -116,12 +122,12 @@ class LuaRuleset:
 
     @hookimpl
     def report_stats(self, server: ServerContext, interval: float, query: str) -> str | None:
-        engine = self._engines.get(server)
+        engine = self._engine_of(server)
         return engine.stats(interval, query) if engine is not None else None
 
     @hookimpl
     def report_runtime(self, server: ServerContext) -> str | None:
-        engine = self._engines.get(server)
+        engine = self._engine_of(server)
         if engine is None:
             return None
         from neosocksd_lua_ruleset.endpoints import describe
@@ -130,7 +136,7 @@ class LuaRuleset:
 
     @hookimpl
     def report_metrics(self, server: ServerContext) -> str | None:
-        engine = self._engines.get(server)
+        engine = self._engine_of(server)
         if engine is None:
             return None
         from neosocksd_lua_ruleset.metrics import render
@@ -139,5 +145,9 @@ class LuaRuleset:
 
     @hookimpl
     def check_health(self, server: ServerContext) -> str | None:
-        engine = self._engines.get(server)
+        engine = self._engine_of(server)
         return engine.health() if engine is not None else None
+
+    def _engine_of(self, server: ServerContext) -> "Engine | None":
+        ruleset = self._rulesets.get(server)
+        return ruleset.engine if ruleset is not None else None

@@ -31,6 +31,8 @@ class Attached:
 
     def __init__(self) -> None:
         self._reference: ReferenceType[ServerContext] | None = None
+        self.is_serving = False
+        """Whether the server has begun to serve: before that, a script is loaded for its start."""
 
     @property
     def server(self) -> ServerContext:
@@ -127,7 +129,10 @@ class Api:
         self._set_interval(seconds if normal else 0.0)
 
     def _exit(self, status: int) -> None:
-        self._attached.server.stop(status & 0xFF)
+        status &= 0xFF
+        if not self._attached.is_serving:
+            raise SystemExit(status)  # kept by the bridge, and raised again when Lua has returned
+        self._attached.server.stop(status)
 
     def _log_error(self, message: bytes) -> None:
         server = self._attached.present

@@ -24,6 +24,7 @@ from neosocksd_core import (
 from neosocksd_core.log import escape
 from neosocksd_lua_ruleset.api import Attached, parse_forward
 from neosocksd_lua_ruleset.bridge import LuaCallError, Native, Primitive
+from neosocksd_lua_ruleset.flights import Flights
 from neosocksd_lua_ruleset.operations import Operations, Result, starter
 
 _CALLBACKS = {
@@ -73,9 +74,10 @@ class Pending:
 class LuaRouter:
     """Routes by ``ruleset.resolve``, ``ruleset.route`` and ``ruleset.route6``."""
 
-    def __init__(self, attached: Attached, operations: Operations) -> None:
+    def __init__(self, attached: Attached, operations: Operations, flights: Flights) -> None:
         self._attached = attached
         self._operations = operations
+        self._flights = flights
         self._numbers = itertools.count(1)
         self._requests: dict[int, Request] = {}
         self._pending: dict[int, Pending] = {}
@@ -118,6 +120,7 @@ class LuaRouter:
             raise
         if answer[0] == b"pending":
             pending = self._pending[number] = Pending(number, request, self._on_abandoned)
+            self._flights.begin()
             return pending
         del self._requests[number]
         return self._decision(answer, address, target)
@@ -160,7 +163,10 @@ class LuaRouter:
 
     def _take(self, number: int) -> Pending | None:
         self._requests.pop(number, None)
-        return self._pending.pop(number, None)
+        pending = self._pending.pop(number, None)
+        if pending is not None:
+            self._flights.end()
+        return pending
 
     def _on_decide(self, number: int, *answer: Primitive) -> None:
         pending = self._take(number)

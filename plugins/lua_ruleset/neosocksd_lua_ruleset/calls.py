@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import anyio
 
 from neosocksd_lua_ruleset.bridge import Native, Primitive
+from neosocksd_lua_ruleset.flights import Flights
 
 DID_NOT_RETURN = b"rpcall did not return"
 
@@ -30,9 +31,12 @@ class _Answer:
 class Calls:
     """The calls of one machine. *log* is told why one did not return."""
 
-    def __init__(self, limit: Callable[[], float], log: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, limit: Callable[[], float], log: Callable[[bytes], None], flights: Flights
+    ) -> None:
         self._limit = limit
         self._log = log
+        self._flights = flights
         self._numbers = itertools.count(1)
         self._waiting: dict[int, _Answer] = {}
         self._enter: Callable[..., tuple[Primitive, ...]] | None = None
@@ -68,6 +72,7 @@ class Calls:
     async def _wait(self, number: int) -> tuple[bool, bytes]:
         assert self._enter is not None
         answer = self._waiting[number] = _Answer()
+        self._flights.begin()
         try:
             with anyio.move_on_after(self._limit()):
                 await answer.event.wait()
@@ -76,6 +81,7 @@ class Calls:
         finally:
             if self._waiting.pop(number, None) is not None:
                 self._enter("cancel_call", number)
+            self._flights.end()
 
     def _on_answer(self, number: int, good: bool, text: bytes) -> None:
         answer = self._waiting.pop(number, None)

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from neosocksd_core.endpoints import Endpoint, EndpointRequest, EndpointResponse
 from neosocksd_lua_ruleset.bridge import encode
@@ -13,11 +14,18 @@ _NO_RULESET = b"no ruleset is loaded, start with --ruleset\n"
 
 _MODULE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 
+_TRUE = {"1", "y", "yes", "on", "t", "true"}
+
 Handler = Callable[[Engine, EndpointRequest], Awaitable[EndpointResponse]]
 
 
-def ruleset_endpoints(find_engine: Callable[[], Engine | None]) -> Sequence[Endpoint]:
-    """The endpoints of a server whose engine *find_engine* gives, None where no ruleset is in force."""
+def ruleset_endpoints(
+    find_engine: Callable[[], Engine | None], renew: Callable[[bytes, bytes], None]
+) -> Sequence[Endpoint]:
+    """The endpoints of a server whose engine *find_engine* gives, None where no ruleset is in force.
+
+    *renew* puts a ruleset's chunk of that name into force in a new machine.
+    """
 
     def endpoint(path: str, handler: Handler, summary: str) -> Endpoint:
         async def handle(request: EndpointRequest) -> EndpointResponse:
@@ -35,7 +43,9 @@ def ruleset_endpoints(find_engine: Callable[[], Engine | None]) -> Sequence[Endp
     return (
         endpoint("/ruleset/invoke", _invoke, "run the posted Lua code"),
         endpoint("/ruleset/rpcall", _rpcall, "run the posted Lua code and answer with its results"),
-        endpoint("/ruleset/update", _update, "replace the ruleset, or one of its modules"),
+        endpoint(
+            "/ruleset/update", partial(_update, renew), "replace the ruleset, or one of its modules"
+        ),
         endpoint("/ruleset/gc", _collect, "collect the garbage of the Lua machine"),
     )
 
@@ -52,16 +62,23 @@ async def _rpcall(engine: Engine, request: EndpointRequest) -> EndpointResponse:
     return EndpointResponse(200, await engine.calls.call(request.body), RPC_TYPE.decode())
 
 
-async def _update(engine: Engine, request: EndpointRequest) -> EndpointResponse:
+async def _update(
+    renew: Callable[[bytes, bytes], None], engine: Engine, request: EndpointRequest
+) -> EndpointResponse:
     started = time.perf_counter()
     module = request.query.get("module")
     if module is not None and not _MODULE.fullmatch(module):
         return EndpointResponse(400, b"not the name of a module\n")
-    name = request.query.get("chunkname") or (f"={module}" if module else "=(ruleset)")
+    is_fresh = request.query.get("fresh", "").lower() in _TRUE
+    if module and is_fresh:
+        return EndpointResponse(400, b"a new machine has no module to replace\n")
+    name = encode(request.query.get("chunkname") or (f"={module}" if module else "=(ruleset)"))
     if module:
-        engine.replace_module(request.body, encode(name), encode(module))
+        engine.replace_module(request.body, name, encode(module))
+    elif is_fresh:
+        renew(request.body, name)
     else:
-        engine.load(request.body, encode(name))
+        engine.load(request.body, name)
     return EndpointResponse(200, _lines({"Time Cost": _duration(started)}).encode())
 
 

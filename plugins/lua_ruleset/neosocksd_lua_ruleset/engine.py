@@ -1,4 +1,4 @@
-"""One server's ruleset: the machine and everything on the Python side that belongs to it.
+"""The engine: one machine with a script in it, and everything on the Python side that belongs to it.
 
 It exists from the moment a script is first read. The server may come later: a configuration script runs before there is one.
 """
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from neosocksd_core import ConfigurationError, ServerContext
 from neosocksd_core.log import escape
 from neosocksd_lua_ruleset import clocks, compression
@@ -19,6 +21,7 @@ from neosocksd_lua_ruleset.bridge import Native, Primitive, decode, weakly
 from neosocksd_lua_ruleset.callbacks import LuaRouter
 from neosocksd_lua_ruleset.calls import Calls, ScriptError
 from neosocksd_lua_ruleset.config import LuaRulesetSettings
+from neosocksd_lua_ruleset.flights import Flights
 from neosocksd_lua_ruleset.matchsets import MatchSets
 from neosocksd_lua_ruleset.operations import Operations
 from neosocksd_lua_ruleset.regex import Regexes
@@ -44,15 +47,19 @@ class Measure:
 
 
 class Engine:
-    """The ruleset of one server."""
+    """A machine that rules one server."""
 
     def __init__(self, settings: LuaRulesetSettings) -> None:
         self._attached = Attached()
         self._fixed = settings.lua, settings.sandbox
-        self.operations = Operations(weakly(self._wake), weakly(self._report))
+        self.path: Path | None = None
+        """The file beside which modules are found, None for the working directory alone."""
+
+        self._flights = Flights()
+        self.operations = Operations(weakly(self._wake), weakly(self._report), self._flights)
         self.ticker = Ticker(weakly(self._tick))
-        self.router = LuaRouter(self._attached, self.operations)
-        self.calls = Calls(weakly(self._call_limit), weakly(self._log_call))
+        self.router = LuaRouter(self._attached, self.operations, self._flights)
+        self.calls = Calls(weakly(self._call_limit), weakly(self._log_call), self._flights)
         api = Api(self._attached, self.operations, self.ticker.set_interval)
         rpc = RpcClient(self._attached, self.operations)
         natives: dict[str, Native] = {}
@@ -76,14 +83,20 @@ class Engine:
         server = self._attached.present
         return server.log if server is not None else logging.getLogger("neosocksd")
 
-    def attach(self, server: ServerContext, settings: LuaRulesetSettings) -> None:
-        """There is a server now, with these settings.
+    def attach(
+        self, server: ServerContext, settings: LuaRulesetSettings, *, is_serving: bool = False
+    ) -> None:
+        """There is a server now, with these settings; *is_serving*: it runs already.
 
         :raises ConfigurationError: if they ask for another machine than the one that a configuration script ran in.
         """
         if (settings.lua, settings.sandbox) != self._fixed:
-            raise ConfigurationError("lua, sandbox: not for a ruleset of a configuration script")
+            raise ConfigurationError(
+                "lua, sandbox: a ruleset of a configuration script runs in Lua 5.4 without a sandbox;"
+                " name its file by `ruleset` of a TOML configuration instead"
+            )
         self._attached.attach(server)
+        self._attached.is_serving = is_serving
         self.configure(settings)
 
     def configure(self, settings: LuaRulesetSettings) -> None:
@@ -101,11 +114,16 @@ class Engine:
         :raises ConfigurationError: naming the file, if it cannot be read or its script fails.
         """
         text = read_script(path)
-        self._vm.enter("set_path", _search_path(path))
+        self.search_beside(path)
         try:
             self.load(text, chunk_name(path))
         except ScriptError as error:
             raise ConfigurationError(f"ruleset: {error}") from None
+
+    def search_beside(self, path: Path | None) -> None:
+        """Find modules beside that file, and in the working directory."""
+        self.path = path
+        self._vm.enter("set_path", _search_path(path))
 
     def load(self, text: bytes, name: bytes) -> None:
         """Run a ruleset's chunk in the running machine; the table that it returns is the ruleset from now on."""
@@ -125,7 +143,7 @@ class Engine:
         :raises ConfigurationError: naming the file, if that fails.
         """
         text = read_script(path)
-        self._vm.enter("set_path", _search_path(path))
+        self.search_beside(path)
         ok, *rest = self._vm.enter("configure", text, chunk_name(path), CONFIG_SECONDS)
         if not ok:
             raise ConfigurationError(f"{path}: {decode(_bytes(rest[0]))}")
@@ -173,11 +191,20 @@ class Engine:
         return Measure(self._vm.memory, routines, peak, len(self.operations))
 
     async def run(self) -> None:
-        """The service: what routines wait for, and the timer. At its end every routine is abandoned."""
+        """Serve what routines wait for, and the timer, until :meth:`retire`. At the end every routine is abandoned."""
+        self._attached.is_serving = True
         try:
-            await self.operations.run(self.ticker.run)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.operations.run, self.ticker.run)
+                await self._flights.wait_over()
+                tasks.cancel_scope.cancel()
         finally:
             self._vm.enter("abandon")
+
+    def retire(self) -> None:
+        """Another machine has taken over: no more ticks, and :meth:`run` ends with the last call that is in flight."""
+        self.ticker.stop()
+        self._flights.close()
 
     def _text(self, answer: tuple[Primitive, ...]) -> str | None:
         ok, text = (*answer, None)[:2]
@@ -224,6 +251,6 @@ def _bytes(value: Primitive) -> bytes:
     return value if isinstance(value, bytes) else b""
 
 
-def _search_path(path: Path) -> bytes:
-    folder = os.fsencode(path.parent)
+def _search_path(path: Path | None) -> bytes:
+    folder = os.fsencode(path.parent) if path is not None else b"."
     return b"?.lua" if folder == b"." else folder + b"/?.lua;?.lua"

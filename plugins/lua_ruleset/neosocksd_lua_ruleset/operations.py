@@ -12,6 +12,7 @@ import anyio
 import anyio.abc
 
 from neosocksd_lua_ruleset.bridge import NativeResult, Primitive, Report
+from neosocksd_lua_ruleset.flights import Flights
 from neosocksd_lua_ruleset.timers import Timers
 
 Result = tuple[Primitive, ...]
@@ -28,9 +29,10 @@ class Operations:
     *wake* is called with an id and the results.
     """
 
-    def __init__(self, wake: Callable[..., None], report: Report) -> None:
+    def __init__(self, wake: Callable[..., None], report: Report, flights: Flights) -> None:
         self._wake = wake
         self._report = report
+        self._flights = flights
         self._tasks: anyio.abc.TaskGroup | None = None
         self._queued: dict[int, Work] = {}
         self._scopes: dict[int, anyio.CancelScope] = {}
@@ -56,6 +58,7 @@ class Operations:
             return
         scope = anyio.CancelScope()
         self._background.add(scope)
+        self._flights.begin()
         self._tasks.start_soon(self._run_background, scope, work, name="lua background")
 
     def cancel(self, identity: int) -> None:
@@ -101,12 +104,14 @@ class Operations:
     async def _run_background(
         self, scope: anyio.CancelScope, work: Callable[[], Awaitable[None]]
     ) -> None:
-        with scope:
-            try:
+        try:
+            with scope:
                 await work()
-            except Exception as error:
-                self._report(error, "operation")
-        self._background.discard(scope)
+        except Exception as error:
+            self._report(error, "operation")
+        finally:
+            self._background.discard(scope)
+            self._flights.end()
 
 
 def starter(

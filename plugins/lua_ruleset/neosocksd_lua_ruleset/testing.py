@@ -5,6 +5,8 @@ It builds on :mod:`neosocksd_core.testing`.
 
 import socket
 import struct
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -98,6 +100,14 @@ class Ruled:
             return code
         finally:
             client.close()
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Ask again and again until it holds, 10 seconds at most."""
+    deadline, pause = time.monotonic() + 10, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        pause.wait(0.002)
 
 
 async def _one_round() -> None:

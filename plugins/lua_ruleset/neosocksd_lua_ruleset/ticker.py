@@ -16,6 +16,7 @@ class Ticker:
     def __init__(self, tick: Callable[[], None]) -> None:
         self._tick = tick
         self._interval = 0.0
+        self._is_stopped = False
         self._changed: anyio.Event | None = None
 
     @property
@@ -25,9 +26,16 @@ class Ticker:
 
     def set_interval(self, seconds: float) -> None:
         """Tick every *seconds* from now on; 0 stops, a negative number is whenever there is nothing else to do."""
+        if self._is_stopped:
+            return
         self._interval = min(max(seconds, _SHORTEST), _LONGEST) if seconds > 0 else seconds
         if self._changed is not None:
             self._changed.set()
+
+    def stop(self) -> None:
+        """Tick no more, whatever interval is set."""
+        self.set_interval(0.0)
+        self._is_stopped = True
 
     async def run(self) -> None:
         """Tick until cancelled."""

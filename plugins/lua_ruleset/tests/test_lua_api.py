@@ -5,7 +5,7 @@ import time
 import pytest
 
 from neosocksd_core.testing.peers import EchoServer
-from neosocksd_lua_ruleset.testing import Rule, Ruled
+from neosocksd_lua_ruleset.testing import MakeEngine, Rule, Ruled
 
 
 def eval_all(server: Ruled, expressions: dict[str, str]) -> None:
@@ -237,6 +237,15 @@ def test_zero_and_numbers_that_are_not_normal_stop_the_timer(rule: Rule) -> None
         server.run(f"neosocksd.setinterval({number}) _G.ticks = 0")
         server.call("await.sleep(0.02)")
         assert server.call("return ticks") == "0", number
+
+
+@pytest.mark.parametrize(("asked", "interval"), [("1e-9", 1e-3), ("1e12", 1e9), ("'2'", 2.0)])
+def test_an_interval_out_of_range_is_brought_into_it(
+    engine: MakeEngine, asked: str, interval: float
+) -> None:
+    made = engine()
+    made.invoke(f"neosocksd.setinterval({asked})".encode())
+    assert made.ticker.interval == interval
 
 
 def test_a_negative_interval_ticks_when_idle(rule: Rule) -> None:

@@ -1,15 +1,13 @@
 """await.* and routines: what is waited for, how coroutines behave around it, and that nothing is left of what was abandoned."""
 
 import os
-import threading
-import time
-from collections.abc import Callable
+import socket
 from pathlib import Path
 
 import pytest
 
 from neosocksd_core.testing.peers import BlackHole, EchoServer
-from neosocksd_lua_ruleset.testing import Rule, Ruled
+from neosocksd_lua_ruleset.testing import Rule, Ruled, eventually
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -28,13 +26,6 @@ def assert_nothing_waits(server: Ruled) -> None:
     found = measure(server)
     assert found["Ruleset Threads"].startswith("0 "), found
     assert found["Ruleset Events"] == "0", found
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline, pause = time.monotonic() + 10, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        pause.wait(0.002)
 
 
 # sleep, idle
@@ -161,6 +152,46 @@ def test_a_client_that_leaves_ends_its_routine(rule: Rule, wait: str) -> None:
         client = server.connect("x.test", 1)
         server.call("while not begun do await.idle() end")
         assert measure(server)["Ruleset Threads"].startswith("1 ")
+        client.reset()
+        server.running.wait_idle()
+        eventually(lambda: measure(server)["Ruleset Events"] == "0")
+        assert_nothing_waits(server)
+        assert server.call("return went_on") == "nil"
+
+
+def test_a_client_that_ends_its_side_with_nothing_said_ends_its_routine(rule: Rule) -> None:
+    server = rule(HANDLER.format("_G.begun = true await.sleep(1000) _G.went_on = true"))
+    client = server.connect("x.test", 1)
+    server.call("while not begun do await.idle() end")
+    client.finish()
+    server.running.wait_idle()
+    assert_nothing_waits(server)
+    assert server.call("return went_on") == "nil"
+    client.close()
+
+
+def test_a_client_that_has_said_something_may_end_its_side_while_its_routine_waits(
+    rule: Rule, echo: EchoServer
+) -> None:
+    server = rule(HANDLER.format(f'await.sleep(0.02) return "127.0.0.1:{echo.port}"'))
+    client = server.connect("x.test", 1)
+    client.send(b"early")
+    client.finish()
+    assert client.receive(10)[1] == 0
+    client.expect(b"early")
+    client.close()
+
+
+def test_a_lookup_goes_with_its_routine(rule: Rule) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        server = rule(
+            HANDLER.format("_G.begun = true await.resolve('slow.test') _G.went_on = true"),
+            plugins=("nameserver",),
+            nameserver=f"127.0.0.1:{silent.getsockname()[1]}",
+        )
+        client = server.connect("x.test", 1)
+        server.call("while not begun do await.idle() end")
         client.reset()
         server.running.wait_idle()
         eventually(lambda: measure(server)["Ruleset Events"] == "0")

@@ -2,6 +2,7 @@
 
 import gc
 import gzip
+import logging
 import os
 import signal
 import subprocess
@@ -411,6 +412,36 @@ def test_os_exit_ends_the_command_with_that_status(script: WriteScript) -> None:
     path = script("neosocksd.async(print, function() await.sleep(0.01) os.exit(7) end) return {}")
     with start_command(path) as process:
         assert process.wait(60) == 7
+
+
+@pytest.mark.parametrize("code", ["os.exit(7)", "pcall(os.exit, 7) error('boom')"])
+def test_os_exit_while_the_ruleset_loads_ends_the_command_with_that_status(
+    script: WriteScript, code: str
+) -> None:
+    ran = run_command("-l", "127.0.0.1:0", "-r", str(script(f"{code} return {{}}")))
+    assert (ran.returncode, ran.stderr) == (7, "")
+
+
+def test_os_exit_in_a_configuration_script_ends_the_command_with_that_status(
+    script: WriteScript,
+) -> None:
+    ran = run_command("-c", str(script("os.exit(false)", "c.lua")))
+    assert (ran.returncode, ran.stderr) == (1, "")
+
+
+def test_os_exit_is_no_error(rule: Rule, caplog: pytest.LogCaptureFixture) -> None:
+    server = rule(
+        """
+        local r = {}
+        function r.resolve() await.idle() neosocksd.async(print, os.exit, 5) os.exit(4) end
+        return r""",
+        traceback=True,
+    )
+    client = server.connect("x.test", 1)
+    server.running.join()
+    client.close()
+    assert server.running.server.exit_status == 5
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_a_hangup_signal_reloads_the_ruleset_in_the_running_machine(script: WriteScript) -> None:

@@ -117,7 +117,7 @@ function os.exit(code)
         status = check.integer(code, 1, "exit")
     end
     native.exit(status)
-    guard.interrupt("the script has ended the server")
+    guard.interrupt(routines.ENDED)
 end
 
 io.stdout:setvbuf("line")

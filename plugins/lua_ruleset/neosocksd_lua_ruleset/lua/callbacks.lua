@@ -4,7 +4,7 @@ local bridge = ...
 local runs, routines = bridge.load("runs"), bridge.load("routines")
 
 local select, tostring, type, unpack = select, tostring, type, table.unpack
-local pcall, describe = bridge.load("guard").pcall, routines.describe
+local pcall, describe, ENDED = bridge.load("guard").pcall, routines.describe, routines.ENDED
 local begin, leave, guarded, closing = runs.begin, runs.leave, runs.guarded, runs.closing
 local G = _G
 
@@ -30,8 +30,8 @@ end
 
 -- What a handler returned, as a kind and texts.
 local function judge(task, ok, first, ...)
-    if not ok then return "error", describe(first) end
-    if first == nil or task.forwarded then return "reject" end -- where it was forwarded the client has its answer
+    if not ok and first ~= ENDED then return "error", describe(first) end
+    if not ok or first == nil or task.forwarded then return "reject" end -- where it was forwarded the client has its answer
     local name = task.name
     if type(first) ~= "string" then return not_a_string(name, 1, first) end
     local count = select("#", ...)
@@ -86,8 +86,8 @@ end)
 -- The other callbacks, which run outside of routines.
 
 local function text_or_nil(name, ok, value)
-    if not ok then return false, describe(value) end
-    if value == nil then return true, nil end
+    if not ok and value ~= ENDED then return false, describe(value) end
+    if not ok or value == nil then return true, nil end
     local kind = type(value)
     if kind ~= "string" and kind ~= "number" then
         return false, "ruleset." .. name .. " returned a " .. kind .. ", expected a string"

@@ -20,6 +20,10 @@ local MAX_IDLE = 256
 
 local routines = { active = 0, peak = 0 }
 
+-- What os.exit ends the running script with. It is no failure, so it is not logged.
+local ENDED = "the script has ended the server"
+routines.ENDED = ENDED
+
 local waiting = {} -- by id: { co = coroutine, task = its routine }
 local waits = setmetatable({}, { __mode = "k" }) -- by coroutine: the id it waits under
 local last_id = 0
@@ -44,6 +48,7 @@ end
 routines.describe = describe
 
 function routines.log(where, value)
+    if value == ENDED then return end
     log_native(where .. ": " .. describe(value))
 end
 
@@ -51,7 +56,7 @@ local tracing = bridge.options.traceback
 function routines.set_traceback(on) tracing = on end
 
 local function trace(value)
-    log_native(traceback(describe(value), 2))
+    if value ~= ENDED then log_native(traceback(describe(value), 2)) end
     return value
 end
 
