@@ -38,18 +38,21 @@ def lines(text: bytes) -> Iterator[bytes]:
 
 
 class Subnets4:
-    """IPv4 prefixes, asked for by an address as one integer below 2^32."""
+    """IPv4 prefixes, asked for by an address as one integer below 2^32. Complete once it is sealed."""
 
-    __slots__ = ("_ends", "_starts")
+    __slots__ = ("_buckets", "_ends", "_starts")
 
-    def __init__(self, text: bytes) -> None:
-        """*text*: a prefix or an address a line.
+    def __init__(self) -> None:
+        # Sorted by bucket: Python's objects for a whole list would take five times its arrays.
+        self._buckets: list[array[int]] = [array("Q") for _ in range(256)]
+        self._starts, self._ends = array("I"), array("I")
+
+    def add(self, text: bytes) -> None:
+        """Add a prefix or an address a line.
 
         :raises ListError: for a line that is neither, or has host bits set.
         """
-        # Sorted by bucket: Python's objects for a whole list would take five times its arrays.
-        buckets: list[array[int]] = [array("Q") for _ in range(256)]
-        masks = _MASKS4
+        masks, buckets = _MASKS4, self._buckets
         unpack, pton, family = _WORD4.unpack, socket.inet_pton, socket.AF_INET
         for line in lines(text):
             address, slash, digits = line.partition(b"/")
@@ -61,9 +64,14 @@ class Subnets4:
             if start & host:
                 raise ListError(f"host bits set in subnet {_shown(line)}")
             buckets[start >> 24].append(start << 32 | start + host)
-        self._starts, self._ends = array("I"), array("I")
+
+    def seal(self) -> None:
+        """The list has ended."""
+        buckets, self._buckets = self._buckets, []
+        buckets.reverse()
         last = -2
-        for bucket in buckets:
+        while buckets:
+            bucket = buckets.pop()
             for packed in sorted(bucket):
                 start, end = packed >> 32, packed & 0xFFFF_FFFF
                 if start <= last + 1:
@@ -84,17 +92,22 @@ class Subnets4:
 
 
 class Subnets6:
-    """IPv6 prefixes, asked for by an address as two 64-bit halves, signed or not."""
+    """IPv6 prefixes, asked for by an address as two 64-bit halves, signed or not. Complete once it is sealed."""
 
-    __slots__ = ("_end_highs", "_end_lows", "_start_highs", "_start_lows")
+    __slots__ = ("_end_highs", "_end_lows", "_members", "_start_highs", "_start_lows")
 
-    def __init__(self, text: bytes) -> None:
-        """*text*: a prefix or an address a line.
+    def __init__(self) -> None:
+        # One integer a member, for memory: the address, then how many bits below it belong to the host.
+        self._members: list[int] = []
+        self._start_highs, self._start_lows = array("Q"), array("Q")
+        self._end_highs, self._end_lows = array("Q"), array("Q")
+
+    def add(self, text: bytes) -> None:
+        """Add a prefix or an address a line.
 
         :raises ListError: for a line that is neither, or has host bits set.
         """
-        # One integer a member, for memory: the address, then how many bits below it belong to the host.
-        members: list[int] = []
+        members = self._members
         for line in lines(text):
             address, slash, digits = line.partition(b"/")
             try:
@@ -106,12 +119,11 @@ class Subnets6:
             if start & host:
                 raise ListError(f"host bits set in subnet {_shown(line)}")
             members.append(start << 8 | host.bit_length())
-        members.sort()
-        self._start_highs, self._start_lows = array("Q"), array("Q")
-        self._end_highs, self._end_lows = array("Q"), array("Q")
-        self._merge(members)
 
-    def _merge(self, members: list[int]) -> None:
+    def seal(self) -> None:
+        """The list has ended."""
+        members, self._members = self._members, []
+        members.sort()
         last = -2
         for member in members:
             start = member >> 8

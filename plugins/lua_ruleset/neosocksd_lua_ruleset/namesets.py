@@ -35,16 +35,27 @@ fingerprint: Callable[[bytes], int] = _quick if _IS_SIPHASH else _thorough
 
 
 class Names:
-    """Host names without regard to case. ``a.b`` is that name alone, ``.a.b`` is a.b and every name below it."""
+    """Host names without regard to case. ``a.b`` is that name alone, ``.a.b`` is a.b and every name below it.
 
-    __slots__ = ("_alone", "_below", "_index", "_prints", "_shift")
+    Complete once it is sealed.
+    """
 
-    def __init__(self, text: bytes, *, below: bool = False) -> None:
-        """*text*: a name a line. *below*: every name stands for those below it too, with or without its dot."""
+    __slots__ = ("_alone", "_below", "_buckets", "_index", "_is_tree", "_prints", "_shift")
+
+    def __init__(self, *, below: bool = False) -> None:
+        """*below*: every name stands for those below it too, with or without its dot."""
+        self._is_tree = below
         # Sorted by bucket: Python's objects for a whole list would take five times its array.
-        buckets = [array("Q") for _ in range(_BUCKETS)]
+        self._buckets = [array("Q") for _ in range(_BUCKETS)]
         # By number of dots, which names there are at all: one that has no fellow is not looked for.
         self._alone = self._below = 0
+        self._prints = array("Q")
+        self._index = array("I")
+        self._shift = 64
+
+    def add(self, text: bytes) -> None:
+        """Add a name a line."""
+        buckets, below = self._buckets, self._is_tree
         for line in lines(text):
             name = line.lower()
             if below and name[0] != _DOT:
@@ -55,15 +66,18 @@ class Names:
                 self._alone |= 1 << name.count(b".")
             value = fingerprint(name)
             buckets[value >> 56].append(value)
-        self._prints = array("Q")
-        for number, bucket in enumerate(buckets):
-            self._prints.extend(sorted(set(bucket)))
-            buckets[number] = array("Q")
+
+    def seal(self) -> None:
+        """The list has ended."""
+        buckets, self._buckets = self._buckets, []
+        buckets.reverse()
+        while buckets:
+            self._prints.extend(sorted(set(buckets.pop())))
         # The leading bits say where to look, so that a bisection takes few steps however long the list is.
         bits = min(max(len(self._prints).bit_length() - 3, 0), 16)
         self._shift = 64 - bits
         firsts = (bisect_left(self._prints, lead << self._shift) for lead in range(1 << bits))
-        self._index = array("I", firsts)
+        self._index.extend(firsts)
         self._index.append(len(self._prints))
 
     def __len__(self) -> int:

@@ -30,6 +30,27 @@ def ip6(text: str) -> tuple[int, int]:
     return value >> 64, value & (1 << 64) - 1
 
 
+def names_of(text: bytes, *, below: bool = False) -> Names:
+    made = Names(below=below)
+    made.add(text)
+    made.seal()
+    return made
+
+
+def subnets4_of(text: bytes) -> Subnets4:
+    made = Subnets4()
+    made.add(text)
+    made.seal()
+    return made
+
+
+def subnets6_of(text: bytes) -> Subnets6:
+    made = Subnets6()
+    made.add(text)
+    made.seal()
+    return made
+
+
 def test_lines_are_stripped_and_empty_ones_left_out() -> None:
     assert list(lines(b"")) == []
     assert list(lines(b"\n a \r\n\nb\n")) == [b"a", b"b"]
@@ -41,7 +62,7 @@ def test_lines_over_a_chunk_are_not_torn() -> None:
 
 
 def test_ipv4_subnets() -> None:
-    subnets = Subnets4(b"10.0.0.0/8\n192.0.2.1\n192.168.0.0/24\n192.168.1.0/24\n10.1.0.0/16")
+    subnets = subnets4_of(b"10.0.0.0/8\n192.0.2.1\n192.168.0.0/24\n192.168.1.0/24\n10.1.0.0/16")
     assert len(subnets) == 3  # nested and adjacent ones are merged
     for inside in ("10.0.0.0", "10.255.255.255", "192.0.2.1", "192.168.0.0", "192.168.1.255"):
         assert subnets.contains(ip4(inside)), inside
@@ -58,17 +79,19 @@ def test_ipv4_subnets() -> None:
 
 @pytest.mark.parametrize("address", [-1, 1 << 32, -(1 << 63), (1 << 63) - 1])
 def test_an_integer_that_is_no_ipv4_address_is_in_no_subnet(address: int) -> None:
-    assert not Subnets4(b"0.0.0.0/0").contains(address)
+    assert not subnets4_of(b"0.0.0.0/0").contains(address)
 
 
 def test_every_ipv4_address_and_none() -> None:
-    assert Subnets4(b"0.0.0.0/0").contains(0)
-    assert Subnets4(b"0.0.0.0/0").contains(0xFFFF_FFFF)
-    assert not Subnets4(b"").contains(0)
+    assert subnets4_of(b"0.0.0.0/0").contains(0)
+    assert subnets4_of(b"0.0.0.0/0").contains(0xFFFF_FFFF)
+    assert not subnets4_of(b"").contains(0)
 
 
 def test_ipv6_subnets() -> None:
-    subnets = Subnets6(b"2001:db8::/32\n::1\nfe80::/10\n2001:db8:1::/48\n2001:db9::4/126\nff00::/8")
+    subnets = subnets6_of(
+        b"2001:db8::/32\n::1\nfe80::/10\n2001:db8:1::/48\n2001:db9::4/126\nff00::/8"
+    )
     assert len(subnets) == 5
     for inside in (
         "2001:db8::",
@@ -94,7 +117,7 @@ def test_ipv6_subnets() -> None:
 
 def test_lua_gives_the_halves_of_an_ipv6_address_signed() -> None:
     high, low = ip6("fe80::ffff:ffff:ffff:ffff")
-    assert Subnets6(b"fe80::/10").contains(high - (1 << 64), low - (1 << 64))
+    assert subnets6_of(b"fe80::/10").contains(high - (1 << 64), low - (1 << 64))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -106,7 +129,7 @@ def test_ipv4_answers_are_those_of_a_plain_check(seed: int) -> None:
         )
         for prefix in (source.randrange(6, 33) for _ in range(300))
     ]
-    subnets = Subnets4("\n".join(map(str, nets)).encode())
+    subnets = subnets4_of("\n".join(map(str, nets)).encode())
     asked = [source.randrange(1 << 32) for _ in range(500)]
     asked += [int(net[0]) + d for net in nets for d in (-1, 0)] + [
         int(net[-1]) + d for net in nets for d in (0, 1)
@@ -133,7 +156,7 @@ def test_ipv6_answers_are_those_of_a_plain_check(seed: int) -> None:
         for i in range(1, 9)
         if nets[0].prefixlen < 120
     ]
-    subnets = Subnets6("\n".join(map(str, nets)).encode())
+    subnets = subnets6_of("\n".join(map(str, nets)).encode())
     asked = [int(net[0]) + d for net in nets for d in (-1, 0, 1)] + [
         int(net[-1]) + d for net in nets for d in (-1, 0, 1)
     ]
@@ -163,7 +186,7 @@ def test_ipv6_answers_are_those_of_a_plain_check(seed: int) -> None:
 )
 def test_a_line_that_is_no_ipv4_subnet_is_named(line: bytes) -> None:
     with pytest.raises(ListError) as caught:
-        Subnets4(b"192.0.2.0/24\n" + line)
+        subnets4_of(b"192.0.2.0/24\n" + line)
     assert repr(line.decode("latin-1")) in str(caught.value)
 
 
@@ -172,7 +195,7 @@ def test_a_line_that_is_no_ipv4_subnet_is_named(line: bytes) -> None:
 )
 def test_a_line_that_is_no_ipv6_subnet_is_named(line: bytes) -> None:
     with pytest.raises(ListError) as caught:
-        Subnets6(b"::1\n" + line)
+        subnets6_of(b"::1\n" + line)
     assert repr(line.decode("latin-1")) in str(caught.value)
 
 
@@ -180,7 +203,7 @@ def test_a_line_that_is_no_ipv6_subnet_is_named(line: bytes) -> None:
 def test_names(monkeypatch: pytest.MonkeyPatch, thorough: bool) -> None:
     if thorough:
         monkeypatch.setattr(namesets, "fingerprint", namesets._thorough)  # pyright: ignore[reportPrivateUsage]
-    names = Names(b".Example.com\nonly.Example.org\n.com.au\nonly.example.org")
+    names = names_of(b".Example.com\nonly.Example.org\n.com.au\nonly.example.org")
     assert len(names) == 3
     for inside in (
         b"example.com",
@@ -204,21 +227,21 @@ def test_names(monkeypatch: pytest.MonkeyPatch, thorough: bool) -> None:
 
 
 def test_names_with_everything_below_them() -> None:
-    names = Names(b"example.com\n.example.org", below=True)
+    names = names_of(b"example.com\n.example.org", below=True)
     for inside in (b"example.com", b"a.example.com", b"example.org", b"a.b.example.org"):
         assert names.contains(inside), inside
     assert not names.contains(b"com")
 
 
 def test_no_names_at_all() -> None:
-    assert not Names(b"").contains(b"a")
-    assert not Names(b"").contains(b"")
+    assert not names_of(b"").contains(b"a")
+    assert not names_of(b"").contains(b"")
 
 
 def test_answers_for_many_names_are_those_of_a_plain_set() -> None:
     source = random.Random(1)
     members = {b"%x.example" % source.randrange(1 << 24) for _ in range(50_000)}
-    names = Names(b"\n".join(members))
+    names = names_of(b"\n".join(members))
     assert len(names) == len(members)
     assert all(map(names.contains, members))
     others = [b"%x.example" % source.randrange(1 << 24) for _ in range(20_000)]
@@ -228,10 +251,14 @@ def test_answers_for_many_names_are_those_of_a_plain_set() -> None:
 def test_a_set_is_there_until_it_is_freed() -> None:
     sets = MatchSets()
     four, six, names = (
-        sets.make_subnets4(b"10.0.0.0/8"),
-        sets.make_subnets6(b"::1"),
-        sets.make_names(b"a", False),
+        sets.make_subnets4(),
+        sets.make_subnets6(),
+        sets.make_names(False),
     )
+    assert len(sets) == 3
+    for number, text in ((four, b"10.0.0.0/8"), (six, b"::1"), (names, b"a")):
+        sets.add(number, text)
+        sets.seal(number)
     assert len(sets) == 3
     assert sets.has_ip4(four, ip4("10.1.1.1"))
     assert sets.has_ip6(six, 0, 1)
@@ -249,9 +276,27 @@ def test_a_set_is_there_until_it_is_freed() -> None:
 
 def test_a_bad_list_keeps_nothing() -> None:
     sets = MatchSets()
+    number = sets.make_subnets4()
+    sets.add(number, b"10.0.0.0/8")
     with pytest.raises(LuaCallError, match="invalid subnet 'x'"):
-        sets.make_subnets4(b"x")
+        sets.add(number, b"x")
     assert len(sets) == 0
+
+
+def test_a_set_can_be_asked_only_once_it_is_complete_and_then_takes_no_more() -> None:
+    sets = MatchSets()
+    number = sets.make_names(True)
+    sets.add(number, b"a.test")
+    with pytest.raises(LuaCallError, match="gone"):
+        sets.has_name(number, b"a.test")
+    sets.add(number, b"b.test")
+    sets.seal(number)
+    assert sets.has_name(number, b"x.a.test")
+    assert sets.has_name(number, b"x.b.test")
+    with pytest.raises(LuaCallError, match="gone"):
+        sets.add(number, b"c.test")
+    with pytest.raises(LuaCallError, match="gone"):
+        sets.seal(number)
 
 
 BIG = """
@@ -339,7 +384,7 @@ def test_what_a_list_of_100_000_costs() -> None:
     )
     names = b"\n".join(b".host%d.example.com" % i for i in range(100_000))
     begin = time.process_time()
-    subnets, known = Subnets4(nets), Names(names)
+    subnets, known = subnets4_of(nets), names_of(names)
     assert time.process_time() - begin < 5
     assert len(subnets) == len(known) == 100_000
     begin = time.process_time()
@@ -353,7 +398,7 @@ def test_the_memory_that_stays_is_eight_bytes_a_member() -> None:
     names = b"\n".join(b".host%d.example.com" % i for i in range(100_000))
     tracemalloc.start()
     try:
-        known = Names(names)
+        known = names_of(names)
         size, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

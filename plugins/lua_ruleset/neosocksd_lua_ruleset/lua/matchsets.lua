@@ -28,25 +28,35 @@ function matchsets.sweep()
     trim()
 end
 
--- Gives a function(text, …) that makes a set of text's lines. It raises, without a position, for a line that is no member.
+local add, seal = bridge.native("matchset_add"), bridge.native("matchset_seal")
+
+local function must(ok, ...)
+    if not ok then error((...), 0) end
+    return ...
+end
+
+-- Gives a function(pieces, …) that makes a set of the lines of texts: `pieces` gives one text after the other, and then nil.
+-- It raises, without a position, for a line that is no member.
 local function kind(make, has)
     make, has = bridge.native(make), bridge.native(has)
-    return function(text, ...)
+    return function(pieces, ...)
         matchsets.sweep()
-        is_large = #text >= LARGE
-        local ok, number = make(text, ...)
-        if not ok then error(number, 0) end
+        local number, size = must(make(...)), 0
         local handle = setmetatable({ number }, meta)
+        for text in pieces do
+            must(add(number, text))
+            size = size + #text
+        end
+        must(seal(number))
+        is_large = size >= LARGE
         return function(...)
             if handles.count > 0 then sweep() end
-            local known, answer = has(handle[1], ...)
-            if not known then error(answer, 0) end
-            return answer
+            return must(has(handle[1], ...))
         end
     end
 end
 
-matchsets.names = kind("matchset_names", "matchset_has_name") -- (text, below)
+matchsets.names = kind("matchset_names", "matchset_has_name") -- (pieces, below)
 matchsets.subnets4 = kind("matchset_subnets4", "matchset_has_ip4")
 matchsets.subnets6 = kind("matchset_subnets6", "matchset_has_ip6")
 

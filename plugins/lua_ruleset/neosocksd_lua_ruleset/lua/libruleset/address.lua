@@ -9,6 +9,9 @@ local concat, error, find, gmatch, lower, match, pcall, sub, tonumber, type =
 -- From so many entries, or bytes of text, on a list is kept outside of Lua.
 local MANY, LONG = 2000, 65536
 
+-- So many entries of a big table become one text: never all of them, which would take as much memory again.
+local PIECE = 4096
+
 local address = { sweep = matchsets.sweep }
 
 local last, last_host, last_port, last_name
@@ -45,13 +48,31 @@ function address.ipv6(host)
     return neosocksd.parse_ipv6(host)
 end
 
+local function once(text)
+    return function()
+        local piece = text
+        text = nil
+        return piece
+    end
+end
+
+local function in_pieces(list)
+    local at, count = 1, #list
+    return function()
+        if at > count then return nil end
+        local first = at
+        at = first + PIECE
+        return concat(list, "\n", first, at - 1 < count and at - 1 or count)
+    end
+end
+
 -- What a matcher's argument lists: a text of one line is one entry, of several lines an entry each.
--- Gives a table of strings, or for a big list nil and a text with an entry a line.
+-- Gives a table of strings, or for a big list nil and a function that gives one text after the other with an entry a line, then nil.
 function address.entries(spec, name)
     if type(spec) == "string" then
         if spec == "" then return {} end
         if not find(spec, "\n", 1, true) then return { spec } end
-        if #spec >= LONG then return nil, spec end
+        if #spec >= LONG then return nil, once(spec) end
         local list = {}
         for line in gmatch(spec, "[^\n]+") do
             local entry = match(line, "^%s*(.-)%s*$")
@@ -69,7 +90,7 @@ function address.entries(spec, name)
             error("bad argument #1 to '" .. name .. "' (entry " .. i .. " is a " .. type(spec[i]) .. ")", 3)
         end
     end
-    if count >= MANY then return nil, concat(spec, "\n") end
+    if count >= MANY then return nil, in_pieces(spec) end
     return spec
 end
 
@@ -179,12 +200,12 @@ end
 
 local function subnets(small, big)
     return function(spec)
-        local list, text = address.entries(spec, "subnet")
+        local list, pieces = address.entries(spec, "subnet")
         if list then
             local matcher = small(list)
             return matcher
         end
-        local ok, has = pcall(big, text)
+        local ok, has = pcall(big, pieces)
         if not ok then error(has, 2) end
         return function(...)
             if not ... then return false end
@@ -194,9 +215,9 @@ local function subnets(small, big)
 end
 
 -- inet.subnet("192.0.2.0/24"), inet.subnet({…}), inet.subnet("…\n…"): whether an integer lies in one of them.
-address.inet = { subnet = subnets(small4, function(text) return matchsets.subnets4(text) end) }
+address.inet = { subnet = subnets(small4, matchsets.subnets4) }
 
 -- The same for the two halves of an IPv6 address.
-address.inet6 = { subnet = subnets(small6, function(text) return matchsets.subnets6(text) end) }
+address.inet6 = { subnet = subnets(small6, matchsets.subnets6) }
 
 return address

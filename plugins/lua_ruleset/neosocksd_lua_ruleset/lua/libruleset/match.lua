@@ -17,12 +17,14 @@ end
 
 -- The whole text, "host:port".
 function matchers.exact(spec)
-    local list, text = entries(spec, "exact")
+    local list, pieces = entries(spec, "exact")
     local known = {}
     if list then
         for i = 1, #list do known[lower(list[i])] = true end
     else
-        for line in gmatch(text, "[^\n]+") do known[lower(match(line, "^%s*(.-)%s*$"))] = true end
+        for text in pieces do
+            for line in gmatch(text, "[^\n]+") do known[lower(match(line, "^%s*(.-)%s*$"))] = true end
+        end
     end
     return function(text)
         return known[lower(text)] == true
@@ -30,8 +32,8 @@ function matchers.exact(spec)
 end
 
 -- A set of names outside of Lua; `below` as the native one has it.
-local function big_names(text, below)
-    local ok, has = pcall(matchsets.names, text, below)
+local function big_names(pieces, below)
+    local ok, has = pcall(matchsets.names, pieces, below)
     if not ok then error(has, 3) end
     return function(text)
         local _, _, name = split(text)
@@ -39,12 +41,19 @@ local function big_names(text, below)
     end
 end
 
+-- Without brackets around addresses, and without lines with a leading dot, which are no hosts.
+local function bare_hosts(text)
+    return (gsub(gsub("\n" .. text, "\n%s*%.[^\n]*", ""), "\n%s*%[([^%]\n]*)%]", "\n%1"))
+end
+
 -- This very host, a name or an address.
 function matchers.host(spec)
-    local list, text = entries(spec, "host")
+    local list, pieces = entries(spec, "host")
     if not list then
-        text = gsub(gsub("\n" .. text, "\n%s*%.[^\n]*", ""), "\n%s*%[([^%]\n]*)%]", "\n%1")
-        local matcher = big_names(text, false)
+        local matcher = big_names(function()
+            local text = pieces()
+            return text and bare_hosts(text)
+        end, false)
         return matcher
     end
     local known = {}
@@ -70,9 +79,9 @@ end
 
 local function domains(name, is_tree)
     return function(spec)
-        local list, text = entries(spec, name)
+        local list, pieces = entries(spec, name)
         if not list then
-            local matcher = big_names(text, is_tree)
+            local matcher = big_names(pieces, is_tree)
             return matcher
         end
         local alone, tops, has_alone = {}, {}, false
