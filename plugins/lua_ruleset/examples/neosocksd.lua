@@ -36,7 +36,7 @@ function neosocksd.parse_ipv4(text) end
 ---@return integer? low
 function neosocksd.parse_ipv6(text) end
 
----Seconds between two calls of ruleset.tick; 0 stops it, negative means whenever the server is idle.
+---Seconds between two calls of ruleset.tick, brought into 1e-3 to 1e9; 0 stops it, negative means whenever the server is idle.
 ---@param seconds number
 function neosocksd.setinterval(seconds) end
 
@@ -50,7 +50,7 @@ function neosocksd.async(finish, func, ...) end
 
 ---Runs code on another server and forgets about it.
 ---@param code string
----@param address string
+---@param address string host:port of the other API, or TOKEN@host:port where it asks for a token
 ---@param ... string proxyN, …, proxy1
 function neosocksd.invoke(code, address, ...) end
 
@@ -60,6 +60,7 @@ function neosocksd.invoke(code, address, ...) end
 ---@param ... any
 function neosocksd.sendmsg(target, func, ...) end
 
+---Counters of the server; num_object is always 0.
 ---@return table<string, number|string|nil>
 function neosocksd.stats() end
 
@@ -93,7 +94,7 @@ function await.forward(address, ...) end
 function await.idle() end
 
 ---@param code string
----@param address string
+---@param address string host:port of the other API, or TOKEN@host:port where it asks for a token
 ---@param ... string proxyN, …, proxy1
 ---@return boolean ok
 ---@return (fun(): boolean, ...: any)|string result

@@ -9,6 +9,8 @@ from neosocksd_lua_ruleset.engine import Engine, ScriptError
 
 LuaVersion = Literal["5.3", "5.4", "5.5"]
 
+LUA_VERSIONS: tuple[LuaVersion, ...] = ("5.3", "5.4", "5.5")
+
 
 class Script:
     """A machine. Globals stay from one call to the next; what needs a server or its event loop does not work."""

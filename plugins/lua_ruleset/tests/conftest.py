@@ -9,6 +9,7 @@ from neosocksd_lua_ruleset import LuaRuleset
 from neosocksd_lua_ruleset.config import LuaRulesetSettings
 from neosocksd_lua_ruleset.engine import Engine
 from neosocksd_lua_ruleset.testing import MakeEngine, Rule, Ruled, Serve, WriteScript
+from neosocksd_lua_ruleset.trial import LUA_VERSIONS, Script
 
 EMPTY = "return {}"
 
@@ -38,6 +39,14 @@ def rule(serve: Serve, script: WriteScript) -> Rule:
         return Ruled(running, path)
 
     return start
+
+
+@pytest.fixture(params=LUA_VERSIONS, scope="module")
+def lua(request: pytest.FixtureRequest) -> Script:
+    """A machine of each version, with libruleset; its table is ``R``."""
+    script = Script(request.param)
+    script.run('_G.R = require("libruleset")')
+    return script
 
 
 @pytest.fixture

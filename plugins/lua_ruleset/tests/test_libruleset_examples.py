@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from neosocksd_core.testing.peers import closed_address
-from neosocksd_lua_ruleset.trial import LuaVersion, Script
+from neosocksd_lua_ruleset.trial import LUA_VERSIONS, LuaVersion, Script
 
 FOLDER = Path(__file__).parents[1]
 EXAMPLES = sorted(
@@ -24,7 +24,6 @@ EXAMPLES = sorted(
 )
 CHAPTER = (FOLDER / "docs" / "rulesets.md").read_text()
 BLOCKS = re.findall(r"^```lua\n(.*?)^```$", CHAPTER, re.MULTILINE | re.DOTALL)
-VERSIONS: tuple[LuaVersion, ...] = ("5.3", "5.4", "5.5")
 
 Rule = Callable[..., Any]
 
@@ -73,13 +72,13 @@ def decide(script: Script, kind: str, address: str) -> str:
     return script.values(f"return ruleset.decide.{kind}('{address}')")
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", LUA_VERSIONS)
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_loads(path: Path, version: LuaVersion) -> None:
     assert load(path.stem, version).values("return type(ruleset.resolve)") == '"function"'
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", LUA_VERSIONS)
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_a_block_of_the_chapter_loads(number: int, version: LuaVersion) -> None:
     script = Script(version)

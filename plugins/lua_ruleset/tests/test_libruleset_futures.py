@@ -5,16 +5,7 @@ import contextlib
 import pytest
 
 from neosocksd_lua_ruleset.calls import ScriptError
-from neosocksd_lua_ruleset.trial import LuaVersion, Script
-
-VERSIONS: tuple[LuaVersion, ...] = ("5.3", "5.4", "5.5")
-
-
-@pytest.fixture(params=VERSIONS, scope="module")
-def lua(request: pytest.FixtureRequest) -> Script:
-    script = Script(request.param)
-    script.run('_G.R = require("libruleset")')
-    return script
+from neosocksd_lua_ruleset.trial import Script
 
 
 def test_async_runs_until_the_first_await(lua: Script) -> None:

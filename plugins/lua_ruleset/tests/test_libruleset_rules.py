@@ -4,18 +4,8 @@ import pathlib
 
 import pytest
 
-from neosocksd_lua_ruleset.trial import LuaVersion, Script
+from neosocksd_lua_ruleset.trial import Script
 from neosocksd_lua_ruleset.vm import read_source
-
-VERSIONS: tuple[LuaVersion, ...] = ("5.3", "5.4", "5.5")
-
-
-@pytest.fixture(params=VERSIONS, scope="module")
-def lua(request: pytest.FixtureRequest) -> Script:
-    script = Script(request.param)
-    script.run('_G.R = require("libruleset")')
-    return script
-
 
 TABLES = "for _, n in ipairs({'redirect_name','redirect','redirect6','route','route6','route_default','hosts','secrets'}) do _G[n] = nil end "
 

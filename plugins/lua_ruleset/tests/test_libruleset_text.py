@@ -5,17 +5,7 @@ import time
 
 import pytest
 
-from neosocksd_lua_ruleset.trial import LuaVersion, Script
-
-VERSIONS: tuple[LuaVersion, ...] = ("5.3", "5.4", "5.5")
-
-
-@pytest.fixture(params=VERSIONS, scope="module")
-def lua(request: pytest.FixtureRequest) -> Script:
-    script = Script(request.param)
-    script.run('_G.R = require("libruleset")')
-    return script
-
+from neosocksd_lua_ruleset.trial import Script
 
 # output
 

@@ -2,14 +2,7 @@
 
 import pytest
 
-from neosocksd_lua_ruleset.trial import LuaVersion, Script
-
-VERSIONS: tuple[LuaVersion, ...] = ("5.3", "5.4", "5.5")
-
-
-@pytest.fixture(params=VERSIONS, scope="module")
-def lua(request: pytest.FixtureRequest) -> Script:
-    return Script(request.param)
+from neosocksd_lua_ruleset.trial import Script
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,7 @@ from neosocksd_lua_ruleset.bridge import LuaCallError
 from neosocksd_lua_ruleset.intervals import ListError, Subnets4, Subnets6, lines
 from neosocksd_lua_ruleset.matchsets import MatchSets
 from neosocksd_lua_ruleset.namesets import Names
-from neosocksd_lua_ruleset.trial import LuaVersion, Script
-
-VERSIONS: tuple[LuaVersion, ...] = ("5.3", "5.4", "5.5")
+from neosocksd_lua_ruleset.trial import LUA_VERSIONS, LuaVersion, Script
 
 
 def ip4(text: str) -> int:
@@ -308,7 +306,7 @@ BIG = """
 """
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", LUA_VERSIONS)
 def test_lua_uses_a_set_for_a_big_list_and_lets_it_go(version: LuaVersion) -> None:
     lua = Script(version)
     lua.run("require('libruleset')")

@@ -8,14 +8,7 @@ import pytest
 from neosocksd_lua_ruleset.bridge import LuaCallError
 from neosocksd_lua_ruleset.regex import EXTENDED, NEWLINE, Regexes
 from neosocksd_lua_ruleset.regex_size import COPIES_LIMIT, LENGTH_LIMIT, PatternError, groups_of
-from neosocksd_lua_ruleset.trial import LuaVersion, Script
-
-VERSIONS: tuple[LuaVersion, ...] = ("5.3", "5.4", "5.5")
-
-
-@pytest.fixture(params=VERSIONS, scope="module")
-def lua(request: pytest.FixtureRequest) -> Script:
-    return Script(request.param)
+from neosocksd_lua_ruleset.trial import Script
 
 
 def test_the_example_of_the_reference(lua: Script) -> None:

@@ -6,14 +6,7 @@ import zlib
 import pytest
 
 from neosocksd_lua_ruleset import compression
-from neosocksd_lua_ruleset.trial import LuaVersion, Script
-
-VERSIONS: tuple[LuaVersion, ...] = ("5.3", "5.4", "5.5")
-
-
-@pytest.fixture(params=VERSIONS, scope="module")
-def lua(request: pytest.FixtureRequest) -> Script:
-    return Script(request.param)
+from neosocksd_lua_ruleset.trial import Script
 
 
 def quoted(data: bytes) -> str:
