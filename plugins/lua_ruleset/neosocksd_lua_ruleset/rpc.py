@@ -124,8 +124,7 @@ async def call(server: ServerContext, target: Target, path: bytes, code: bytes) 
             raise RpcError("connection failed") from None
         try:
             wire = _Wire(upstream, server.counters)
-            host = str(upstream.address).encode()
-            answer = await _exchange(wire, host, target.token, path, code)
+            answer = await _exchange(wire, target.token, path, code)
             server.counters.num_api_client_success += 1
             return answer
         except OSError:
@@ -137,9 +136,9 @@ async def call(server: ServerContext, target: Target, path: bytes, code: bytes) 
     raise RpcError("timeout")
 
 
-async def _exchange(wire: "_Wire", host: bytes, token: bytes, path: bytes, code: bytes) -> bytes:
+async def _exchange(wire: "_Wire", token: bytes, path: bytes, code: bytes) -> bytes:
+    # No Host, as the original's: the name that led here may be one that only the rulesets on the way know, and no name of the API.
     fields = [
-        (b"Host", host),
         (b"Content-Type", RPC_TYPE),
         (b"Accept-Encoding", b"deflate"),
         (b"Connection", b"close"),

@@ -7,7 +7,10 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -100,6 +103,69 @@ class Ruled:
             return code
         finally:
             client.close()
+
+
+RPC = RPC_TYPE.decode()
+
+
+class Seen:
+    """A request as it came."""
+
+    def __init__(self, handler: BaseHTTPRequestHandler) -> None:
+        self.path = handler.path
+        self.version = handler.request_version
+        self.headers = {name.lower(): value for name, value in handler.headers.items()}
+        self.raw = handler.rfile.read(int(self.headers["content-length"]))
+        coded = self.headers.get("content-encoding") == "deflate"
+        self.body = zlib.decompress(self.raw) if coded else self.raw
+
+
+@contextmanager
+def http_server(answer: Callable[[Seen], tuple[int, bytes]]) -> Generator[tuple[str, list[Seen]]]:
+    """A server that answers POSTs; deflated where the peer takes that."""
+    seen: list[Seen] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            request = Seen(self)
+            seen.append(request)
+            status, body = answer(request)
+            self.send_response(status)
+            self.send_header("Content-Type", RPC)
+            if len(body) > 100 and "deflate" in request.headers.get("accept-encoding", ""):
+                body = zlib.compress(body)
+                self.send_header("Content-Encoding", "deflate")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = False
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}", seen
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def api_of(ruled: Ruled) -> Generator[tuple[str, list[Seen]]]:
+    """The endpoints of a server, over HTTP."""
+
+    def answer(request: Seen) -> tuple[int, bytes]:
+        response = ruled.post(request.path, request.body)
+        return response.status, response.body
+
+    with http_server(answer) as found:
+        yield found
 
 
 def eventually(condition: Callable[[], bool]) -> None:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import threading
-import zlib
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from neosocksd_core.testing.peers import closed_address
+from neosocksd_lua_ruleset.testing import Rule
 from neosocksd_lua_ruleset.trial import LUA_VERSIONS, LuaVersion, Script
 
 FOLDER = Path(__file__).parents[1]
@@ -24,42 +20,6 @@ EXAMPLES = sorted(
 )
 CHAPTER = (FOLDER / "docs" / "rulesets.md").read_text()
 BLOCKS = re.findall(r"^```lua\n(.*?)^```$", CHAPTER, re.MULTILINE | re.DOTALL)
-
-Rule = Callable[..., Any]
-
-
-@contextmanager
-def api_of(server: Any) -> Generator[str]:
-    """The address of a server's endpoints, over HTTP."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            size = int(self.headers["content-length"])
-            data = self.rfile.read(size)
-            if self.headers.get("content-encoding") == "deflate":
-                data = zlib.decompress(data)
-            answer = server.post(self.path, data)
-            self.send_response(answer.status)
-            self.send_header("Content-Type", "application/x-neosocksd-rpc; version=1")
-            self.send_header("Content-Length", str(len(answer.body)))
-            self.end_headers()
-            self.wfile.write(answer.body)
-
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = False
-    thread = threading.Thread(target=http.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"127.0.0.1:{http.server_address[1]}"
-    finally:
-        http.shutdown()
-        thread.join()
-        http.server_close()
 
 
 def load(name: str, version: LuaVersion = "5.4") -> Script:
@@ -190,25 +150,24 @@ def test_the_far_end_hands_out_its_list() -> None:
 
 @pytest.mark.usefixtures("backend")
 def test_the_near_end_fetches_the_list_of_the_far_end(rule: Rule) -> None:
+    pytest.importorskip("neosocksd_rest_api")
     near, far = (
         (FOLDER / "examples" / f"{name}.lua").read_text() for name in ("ingress", "egress")
     )
-    egress = rule(far)
-    with api_of(egress) as api:
-        egress.run(f"_G.redirect_name[1][2] = rule.redirect('{api}')")
-        host, port = egress.running.address[:2]
-        ingress = rule(near.replace("socks5://127.0.0.1:1081", f"socks5://{host}:{port}"))
-        wait = "for _ = 1, 500 do if lists.blocked then break end await.sleep(0.01) end return lists.blocked ~= nil"
-        assert ingress.call(wait) == "true"
-        assert (
-            ingress.call("return require('libruleset').decide.resolve('x.ads.example:80')") == "nil"
-        )
-        assert ingress.call("return require('libruleset').decide.resolve('ok.example:80')") == (
-            f'"ok.example:80","socks5://{host}:{port}"'
-        )
-        ingress.run("ruleset.tick(0)")
-        told = "for _ = 1, 500 do for _, e in recent_events:iter() do if e.message:find('refused') then return e.message end end await.sleep(0.01) end"
-        assert egress.call(told) == '"refused at the near end: x.ads.example, 1 times"'
+    egress = rule(far, plugins=("rest_api",), restapi="127.0.0.1:0")
+    (host, port, *_), (_, api, *_) = egress.running.addresses
+    egress.run(f"_G.redirect_name[1][2] = rule.redirect('127.0.0.1:{api}')")
+    ingress = rule(near.replace("socks5://127.0.0.1:1081", f"socks5://{host}:{port}"))
+    wait = "for _ = 1, 500 do if lists.blocked then break end await.sleep(0.01) end return lists.blocked ~= nil"
+    assert ingress.call(wait) == "true"
+    decided = "return require('libruleset').decide.resolve"
+    assert ingress.call(f"{decided}('x.ads.example:80')") == "nil"
+    assert ingress.call(f"{decided}('ok.example:80')") == (
+        f'"ok.example:80","socks5://{host}:{port}"'
+    )
+    ingress.run("ruleset.tick(0)")
+    told = "for _ = 1, 500 do for _, e in recent_events:iter() do if e.message:find('refused') then return e.message end end await.sleep(0.01) end"
+    assert egress.call(told) == '"refused at the near end: x.ads.example, 1 times"'
 
 
 def test_the_configuration_is_read() -> None:

@@ -2,60 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-import zlib
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
 from neosocksd_core.testing.peers import closed_address
+from neosocksd_lua_ruleset.testing import Rule, api_of
 
 pytestmark = pytest.mark.usefixtures("backend")
-
-Rule = Callable[..., Any]
 
 SUCCESS, NOT_ALLOWED = 0, 2
 
 
 def ruleset(code: str) -> str:
     return f"_G.R = require('libruleset')\n{code}\nreturn R"
-
-
-@contextmanager
-def api_of(server: Any) -> Generator[str]:
-    """The address of a server's endpoints, over HTTP."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            size = int(self.headers["content-length"])
-            data = self.rfile.read(size)
-            if self.headers.get("content-encoding") == "deflate":
-                data = zlib.decompress(data)
-            answer = server.post(self.path, data)
-            self.send_response(answer.status)
-            self.send_header("Content-Type", "application/x-neosocksd-rpc; version=1")
-            self.send_header("Content-Length", str(len(answer.body)))
-            self.end_headers()
-            self.wfile.write(answer.body)
-
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = False
-    thread = threading.Thread(target=http.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"127.0.0.1:{http.server_address[1]}"
-    finally:
-        http.shutdown()
-        thread.join()
-        http.server_close()
 
 
 def test_requests_pass_the_rule_tables(rule: Rule, echo: Any) -> None:
@@ -216,7 +177,7 @@ def test_rpcall_runs_a_function_of_the_peer_by_name(rule: Rule) -> None:
         """)
     )
     server = rule(ruleset(""))
-    with api_of(peer) as address:
+    with api_of(peer) as (address, _):
         for call, result in {
             f"{{'{address}'}}, 'echo', 1, nil, {{a = 'b\\0'}}, nil": 'true,1,nil,{["a"]="b\\000",},nil',
             f"{{'{address}'}}, 'echo'": "true",
@@ -249,7 +210,7 @@ def test_a_target_is_an_address_with_its_proxies(rule: Rule, function: str, targ
 def test_sendmsg_runs_a_handler_of_the_peer(rule: Rule, nobody: str) -> None:
     peer = rule(ruleset("function msgh.set(...) _G.got = table.pack(...) end"))
     server = rule(ruleset(""))
-    with api_of(peer) as address:
+    with api_of(peer) as (address, _):
         server.run(
             f"neosocksd.sendmsg({{'{address}'}}, 'none') neosocksd.sendmsg('{address}', 'nop')"
         )
