@@ -93,7 +93,7 @@ class Engine:
         if (settings.lua, settings.sandbox) != self._fixed:
             raise ConfigurationError(
                 "lua, sandbox: a ruleset of a configuration script runs in Lua 5.4 without a sandbox;"
-                " name its file by `ruleset` of a TOML configuration instead"
+                " load it with --ruleset FILE instead"
             )
         self._attached.attach(server)
         self._attached.is_serving = is_serving

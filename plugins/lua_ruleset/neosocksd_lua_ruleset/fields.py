@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
 from neosocksd_core import Option, Section, Settings
 from neosocksd_lua_ruleset.bridge import Primitive, encode
 
@@ -19,13 +21,35 @@ def config_fields(settings: Settings) -> dict[bytes, Primitive]:
 
 
 def dump_config(settings: Settings) -> bytes:
-    """A Lua chunk that returns these fields."""
-    lines = [
-        b"    %s = %s,\n" % (name, _literal(value))
-        for name, value in sorted(config_fields(settings).items())
-        if name not in (b"ruleset", b"dump_config")
-    ]
+    """A Lua chunk that returns these fields, and a table for each plugin with what else is not as by default. Secrets are left out."""
+    flat = config_fields(settings)
+    flat.pop(b"ruleset", None)
+    values = {name: _literal(value) for name, value in sorted(flat.items())}
+    for name in sorted(type(settings).model_fields):
+        section = getattr(settings, name)
+        if isinstance(section, Section):
+            found = list(_assignments(section, with_flat=False))
+            if found and name.encode() in values:  # a flat field has the section's name
+                found = list(_assignments(section, with_flat=True))
+            if found:
+                values[name.encode()] = b"{ %s }" % b", ".join(found)
+    lines = (b"    %s = %s,\n" % item for item in values.items())
     return b"return {\n" + b"".join(lines) + b"}\n"
+
+
+def _assignments(section: Section, *, with_flat: bool) -> Iterator[bytes]:
+    for name, info in type(section).model_fields.items():
+        value = getattr(section, name)
+        primitive = _primitive(value)
+        if primitive is None or value == info.default or name == "dump_config":
+            continue
+        if with_flat or _flat_name(info) is None:
+            yield b"%s = %s" % (name.encode(), _literal(primitive))
+
+
+def _flat_name(info: FieldInfo) -> str | None:
+    found = (option.flat for option in info.metadata if isinstance(option, Option))
+    return next((name for name in found if name is not None), None)
 
 
 def _flat(settings: Settings) -> Iterator[tuple[str, Any]]:
@@ -35,9 +59,9 @@ def _flat(settings: Settings) -> Iterator[tuple[str, Any]]:
             yield name, value
             continue
         for inner, info in type(value).model_fields.items():
-            for option in info.metadata:
-                if isinstance(option, Option) and option.flat is not None:
-                    yield option.flat, getattr(value, inner)
+            flat = _flat_name(info)
+            if flat is not None:
+                yield flat, getattr(value, inner)
 
 
 def _primitive(value: object) -> Primitive:
