@@ -41,7 +41,8 @@ class Operations:
         self.timers = Timers(wake)
 
     def __len__(self) -> int:
-        return len(self._queued) + len(self._scopes) + len(self._background) + len(self.timers)
+        begun = len(self._scopes) + len(self._background) + len(self.timers)
+        return begun + len(self._queued) + len(self._waiting_background)
 
     def start(self, identity: int, work: Work) -> None:
         """Begin an operation; nothing of it happens before this returns."""

@@ -251,6 +251,23 @@ def test_a_stop_ends_every_routine(rule: Rule, tmp_path: Path) -> None:
     assert marker.exists()
 
 
+def test_a_stop_ends_calls_lookups_and_messages(rule: Rule) -> None:
+    with BlackHole() as hole, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        target = f"127.0.0.1:{hole.address[1]}"
+        server = rule(
+            f"""
+            neosocksd.async(print, await.invoke, "", "{target}")
+            neosocksd.async(print, await.resolve, "slow.test")
+            neosocksd.invoke("", "{target}")
+            return {{}}""",
+            plugins=("nameserver",),
+            nameserver=f"127.0.0.1:{silent.getsockname()[1]}",
+        )
+        eventually(lambda: measure(server)["Ruleset Events"] == "3")
+        server.running.stop()  # waits for nothing, and the leak check finds nothing
+
+
 def test_a_coroutine_that_a_script_closes_stops_waiting(rule: Rule) -> None:
     server = rule()
     code = """
