@@ -42,6 +42,7 @@ LOOPS = {
     "async": "neosocksd.async(print, function() while true do end end) while true do end",
     "finish": "neosocksd.async(function() while true do end end, function() end) while true do end",
     "load": "while true do load(function() while true do end end) end",
+    "collections": "while true do collectgarbage() end",
     "asyncs": "while true do neosocksd.async(print, function() while true do end end) end",
 }
 
@@ -54,6 +55,18 @@ def test_an_endless_loop_ends_with_an_error_that_names_the_line(
     with pytest.raises(ScriptError, match=r"\(invoke\):1: time limit of 0.05 seconds exceeded"):
         machine.invoke(code.encode())
     machine.invoke(b"local x = 1")
+
+
+@pytest.mark.parametrize("lua", VERSIONS)
+@pytest.mark.parametrize("instruction", ["text .. 'y'", "text:upper()"])
+def test_few_instructions_that_make_long_strings_are_ended_too(
+    engine: MakeEngine, instruction: str, lua: str
+) -> None:
+    # Fewer instructions than there are between two looks at the clock.
+    code = f"""local text = ('x'):rep(1 << 25)
+        for i = 1, 100 do local made = {instruction} end error("it went on")"""
+    with pytest.raises(ScriptError, match=r"\(invoke\):\d: time limit of 0.1 seconds exceeded"):
+        engine(time_limit=0.1, lua=lua).invoke(code.encode())
 
 
 @pytest.mark.parametrize("lua", VERSIONS)

@@ -70,6 +70,16 @@ function guard.careful_hook()
     if look(true) < SLOW / 10 then sethook(hook, "", INSTRUCTIONS) end
 end
 
+-- Instructions that make long strings cause collections. So after each of them it is looked at once: an object that nothing refers to is
+-- finalized, and is given its finalizer again, which takes no memory. No hook runs in a finalizer, but its instructions count, so
+-- that any greater number could always come to its end in there.
+local cycle = {}
+function cycle.__gc(object)
+    if allowed then sethook(guard.careful_hook, "", 1) end
+    setmetatable(object, cycle)
+end
+setmetatable({}, cycle)
+
 -- What pcall(f, …) gave for a function of C of that name, which calls nothing of the script: its results, or its error at the place where the
 -- script called it.
 function guard.relocated(name, ok, ...)
