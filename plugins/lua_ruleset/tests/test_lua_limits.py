@@ -662,11 +662,58 @@ def test_the_whole_standard_library_is_there(engine: MakeEngine) -> None:
         "collectgarbage('generational')",
         "setmetatable({}, { __gc = function() while true do end end })",
         "await.execute('true')",
+        "os.tmpname()",
+        "os.rename('x', 'y')",
+        "os.setlocale('C')",
+        "assert(package.path)",
+        "assert(package.cpath)",
+        "assert(package.config)",
+        "assert(package.searchers)",
+        "assert(package.loaded.package.searchers)",
+        "assert(require('package').searchers)",
+        "package.searchpath('passwd', '/etc/?')",
     ],
 )
 def test_the_sandbox_takes_away_what_reaches_outside(engine: MakeEngine, code: str) -> None:
     with pytest.raises(ScriptError):
         engine(sandbox=True).invoke(code.encode())
+
+
+@pytest.mark.parametrize("lua", VERSIONS)
+def test_require_reads_no_files_in_the_sandbox(
+    engine: MakeEngine, lua: str, tmp_path: Path
+) -> None:
+    (tmp_path / "beside.lua").write_text("return 1")
+    (tmp_path / "ruleset.lua").write_text("""
+        found = pcall(require, "beside")
+        package.preload.mine = function() return 7 end
+        return {}""")
+    machine = engine(lua=lua)
+    machine.load_file(tmp_path / "ruleset.lua")
+    machine.invoke(b"assert(found)")
+    machine = engine(lua=lua, sandbox=True)
+    machine.load_file(tmp_path / "ruleset.lua")
+    machine.invoke(b"assert(not found and require('mine') == 7 and require('libruleset'))")
+
+
+@pytest.mark.parametrize("lua", VERSIONS)
+def test_getinfo_of_the_sandbox_tells_where_and_gives_no_function(
+    engine: MakeEngine, lua: str
+) -> None:
+    engine(lua=lua, sandbox=True).invoke(b"""
+        local function inner() return debug.getinfo(1, "n").name, debug.getinfo(2, "Sl") end
+        local name, caller = inner()
+        assert(name == "inner" and caller.short_src == "(invoke)" and caller.currentline == 3)
+        assert(debug.getinfo(print).what == "C" and debug.getinfo(1000) == nil)
+        for level = 0, 20 do
+            local info = debug.getinfo(level)
+            if not info then break end
+            assert(info.func == nil)
+        end
+        assert(debug.getinfo(1, "f").func == nil and debug.getinfo(inner, "f").func == nil)""")
+    for wrong in ("debug.getinfo({})", "debug.getinfo(1, '?')"):
+        with pytest.raises(ScriptError, match=r"\(invoke\):1: bad argument #. to 'getinfo'"):
+            engine(lua=lua, sandbox=True).invoke(wrong.encode())
 
 
 def test_what_stays_in_the_sandbox(engine: MakeEngine) -> None:

@@ -8,7 +8,7 @@ local error, next, open, raw_load, raw_loadfile, rawset, select, tostring, type 
     error, next, io.open, load, loadfile, rawset, select, tostring, type
 local loaded, preload, searchpath = package.loaded, package.preload, package.searchpath
 local pcall = guard.pcall
-local G = _G
+local G, package = _G, package
 
 local packages = {}
 
@@ -66,7 +66,13 @@ local function search_built_in(name)
     return function() return chunk(name, bridge) end, ":built-in:"
 end
 
-package.searchers = { package.searchers[1], search_file, search_built_in }
+local search_preload = package.searchers[1]
+package.searchers = { search_preload, search_file, search_built_in }
+
+-- From now on `require` reads no files.
+function packages.without_files()
+    package.searchers = { search_preload, search_built_in }
+end
 
 local function copy(t)
     local made = {}
