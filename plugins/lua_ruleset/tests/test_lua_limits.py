@@ -137,6 +137,23 @@ def test_a_limit_for_loading_can_be_set(engine: MakeEngine) -> None:
         engine(load_time_limit=0.05).load(b"while true do end", b"=x")
 
 
+@pytest.mark.parametrize("lua", VERSIONS)
+def test_the_limit_of_a_script_does_not_end_a_collection_after_it(
+    engine: MakeEngine, lua: str
+) -> None:
+    machine = engine(time_limit=0.05, lua=lua)
+    with pytest.raises(ScriptError, match="time limit"):
+        machine.invoke(b"""
+            collectgarbage("stop")
+            setmetatable({}, { __gc = function()
+                local t = time.monotonic() + 0.1 while time.monotonic() < t do end
+                _G.finalized = true
+            end })
+            while true do end""")
+    machine.collect()
+    machine.invoke(b"assert(finalized)")
+
+
 def test_zero_switches_the_limit_off(engine: MakeEngine) -> None:
     engine(time_limit=0).invoke(
         b"local t = time.monotonic() + 0.05 while time.monotonic() < t do end"

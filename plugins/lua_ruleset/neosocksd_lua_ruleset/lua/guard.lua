@@ -100,6 +100,9 @@ function guard.enter(seconds)
     allowed = seconds and seconds > 0 and seconds or nil
 end
 
+-- Ends a run: what the machine does by itself has no limit.
+function guard.leave() allowed = nil end
+
 -- Ends the running script with an error that it cannot catch.
 function guard.interrupt(message)
     interrupted = message

@@ -70,13 +70,17 @@ local function configure(chunk)
     return found
 end
 
-function entry.configure(text, name, seconds)
-    enter(seconds)
+local function configuration(text, name)
     local chunk, message = packages.compile(text, name)
     if not chunk then return false, message end
     local ok, found = packages.attempt(configure, chunk)
     if not ok then return false, describe(found) end
     return true, unpack(found)
+end
+
+function entry.configure(text, name, seconds)
+    enter(seconds)
+    return leave(configuration(text, name))
 end
 
 entry.has_ruleset = function() return G.ruleset ~= nil end

@@ -4,7 +4,7 @@ local bridge = ...
 local guard, routines = bridge.load("guard"), bridge.load("routines")
 
 local collectgarbage, max = collectgarbage, math.max
-local enter, arm, disarm = guard.enter, bridge.arm, bridge.disarm
+local enter, end_limit, arm, disarm = guard.enter, guard.leave, bridge.arm, bridge.disarm
 
 local options = bridge.options
 local time_limit, load_limit = options.time_limit, options.load_time_limit
@@ -22,6 +22,7 @@ end
 
 -- Ends a run of scripts. Above the soft limit of memory a collection is forced; while much is alive, not at every call.
 function runs.leave(...)
+    end_limit()
     disarm()
     if threshold > 0 and collectgarbage("count") > threshold then
         collectgarbage("collect")
