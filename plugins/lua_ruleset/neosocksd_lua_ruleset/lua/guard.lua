@@ -49,7 +49,8 @@ local function look(hooked)
     if not allowed then return 0 end
     local now = monotonic()
     if not started then started, looked = now, now end
-    if now - started > allowed and not (hooked and BOOKS[getinfo(3, "S").source]) then
+    if now - started > allowed then
+        if hooked and BOOKS[getinfo(3, "S").source] then return 2 * SLOW end -- it is looked again soon
         interrupted = interrupted or guard.place() .. "time limit of " .. allowed .. " seconds exceeded"
         error(interrupted, 0)
     end
