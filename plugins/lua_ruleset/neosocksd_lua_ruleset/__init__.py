@@ -60,11 +60,13 @@ class LuaRuleset:
 
         settings = server.section(LuaRulesetSettings)
         configured = self._configured
-        if configured is not None and configured.engine.has_ruleset:
-            if settings.ruleset:
-                from neosocksd_core import ConfigurationError
+        if configured is not None and settings.ruleset:
+            from neosocksd_core import ConfigurationError
 
-                raise ConfigurationError("ruleset: the configuration script has installed one")
+            raise ConfigurationError(
+                "ruleset: it and a configuration in Lua exclude each other, the script may install a ruleset"
+            )
+        if configured is not None and configured.engine.has_ruleset:
             ruleset = configured
             ruleset.engine.attach(server, settings)
         elif settings.ruleset:

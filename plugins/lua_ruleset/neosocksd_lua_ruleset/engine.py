@@ -93,7 +93,7 @@ class Engine:
         if (settings.lua, settings.sandbox) != self._fixed:
             raise ConfigurationError(
                 "lua, sandbox: a ruleset of a configuration script runs in Lua 5.4 without a sandbox;"
-                " load it with --ruleset FILE instead"
+                " load it with --ruleset FILE and a configuration in TOML instead"
             )
         self._attached.attach(server)
         self._attached.is_serving = is_serving

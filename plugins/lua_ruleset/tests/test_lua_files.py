@@ -309,12 +309,13 @@ def test_a_configuration_that_is_read_again_runs_in_the_same_machine(
     assert server.call("return count") == "2"
 
 
-def test_a_ruleset_of_the_configuration_and_of_a_file_exclude_each_other(
-    script: WriteScript,
+@pytest.mark.parametrize("text", ["return { ruleset = {} }", "return { timeout = 9 }"])
+def test_a_configuration_in_lua_and_a_ruleset_s_file_exclude_each_other(
+    script: WriteScript, text: str
 ) -> None:
     plugins = Plugins([LuaRuleset, "socks5"], defaults=False)
-    plugins.load_config(script("return { ruleset = {} }", "c.lua"))
-    with pytest.raises(ConfigurationError, match="ruleset"):
+    plugins.load_config(script(text, "c.lua"))
+    with pytest.raises(ConfigurationError, match="exclude each other"):
         Server({"ruleset": str(script("return {}"))}, plugins=plugins)
 
 
