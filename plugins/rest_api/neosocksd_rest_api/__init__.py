@@ -60,6 +60,7 @@ class RestApi:
 
     @hookimpl
     def reload(self, server: ServerContext) -> None:
+        self._feed_of(server).forget()
         api = self._apis.get(server)
         if api is not None:
             api.activate()

@@ -125,8 +125,8 @@ def _by_method(handlers: Mapping[str, Handler]) -> Handler:
 
 def make_application(server: ServerContext, feed: Feed, limit: Callable[[], int]) -> ASGIApp:
     """The application. *limit* gives the bytes that a body may have once it is decompressed."""
-    text = TextEndpoints(server)
-    offered = OfferedEndpoints(server, limit)
+    text = TextEndpoints(server, feed.health)
+    offered = OfferedEndpoints(server, feed.forget, limit)
     operations = JsonEndpoints(server, feed, limit).operations()
     document = openapi.describe(operations)
 

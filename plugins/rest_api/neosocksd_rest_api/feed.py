@@ -15,6 +15,7 @@ from neosocksd_core import ServerContext, SessionInfo
 from neosocksd_core.log import level_name
 from neosocksd_rest_api.models import MOST_EVENTS, MOST_SESSIONS, LogEvent, session_of, stats_of
 from neosocksd_rest_api.report import program_version
+from neosocksd_rest_api.sparing import Sparing
 
 TICK_SECONDS = 1.0
 METRICS_TICKS = 5
@@ -146,6 +147,8 @@ class Feed:
         self._ticks = 0
         self._told = 0
         self._meter = Meter()
+        self._gauges = Sparing(lambda: read_gauges(server.report_metrics()))
+        self.health = Sparing(server.check_health)
         self.log = LogRing()
 
     def session_opened(self, session: SessionInfo) -> None:
@@ -177,6 +180,11 @@ class Feed:
             yield (separator + json.dumps(rows)[1:-1]).encode()
         yield b"]}\n\n"
 
+    def forget(self) -> None:
+        """What plugins say may be different now: the settings or the ruleset were replaced."""
+        self._gauges.forget()
+        self.health.forget()
+
     def leave(self, reader: Reader) -> None:
         """*reader* looks no more."""
         self._readers.discard(reader)
@@ -201,11 +209,11 @@ class Feed:
         active = self._meter.look(server.sessions(), anyio.current_time())
         tick: dict[str, object] = {
             "stats": stats_of(server.statistics()),
-            "health": list(server.check_health()),
+            "health": list(self.health.ask()),
             "active": active,
         }
         if self._ticks % METRICS_TICKS == 0:
-            tick["metrics"] = read_gauges(server.report_metrics())
+            tick["metrics"] = self._gauges.ask()
         self._ticks += 1
         self._publish(encode_event("tick", tick))
         for event in self.log.since(self._told):

@@ -12,7 +12,8 @@ from neosocksd_core.endpoints import Endpoint, EndpointRequest
 from neosocksd_rest_api.compression import CodingError, decode
 from neosocksd_rest_api.textual import parse_query
 
-RULESET_PATHS = frozenset({"/ruleset/invoke", "/ruleset/rpcall", "/ruleset/update", "/ruleset/gc"})
+UPDATE_PATH = "/ruleset/update"
+RULESET_PATHS = frozenset({"/ruleset/invoke", "/ruleset/rpcall", UPDATE_PATH, "/ruleset/gc"})
 """Calls of the original: where nobody offers them, that is said."""
 
 LONGEST_ERROR = 8192
@@ -38,10 +39,16 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 class OfferedEndpoints:
-    """The calls of one server. *limit* gives the bytes that a body may have once it is decompressed."""
+    """The calls of one server.
 
-    def __init__(self, server: ServerContext, limit: Callable[[], int]) -> None:
+    *updated* is called after the ruleset was posted anew; *limit* gives the bytes that a body may have once it is decompressed.
+    """
+
+    def __init__(
+        self, server: ServerContext, updated: Callable[[], None], limit: Callable[[], int]
+    ) -> None:
         self._server = server
+        self._updated = updated
         self._limit = limit
 
     async def call(self, request: Request) -> Response:
@@ -71,6 +78,8 @@ class OfferedEndpoints:
                 body=body,
             )
         )
+        if request.scope["path"] == UPDATE_PATH:
+            self._updated()
         content = answer.body if answer.status < 400 else answer.body[:LONGEST_ERROR]
         # Not as a media type: Starlette would add a charset to `text/…`.
         return Response(content, answer.status, {"Content-Type": answer.content_type})

@@ -1,6 +1,6 @@
 """The endpoints of the original: text for people, scripts and Prometheus."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from neosocksd_rest_api.report import (
     take_cpu,
     take_moment,
 )
+from neosocksd_rest_api.sparing import Sparing
 
 _TRUE = frozenset({"1", "y", "yes", "on", "t", "true"})
 
@@ -36,14 +37,15 @@ def is_true(query: Mapping[str, str], name: str, default: bool) -> bool:
 class TextEndpoints:
     """``/healthy``, ``/stats`` and ``/metrics`` of one server."""
 
-    def __init__(self, server: ServerContext) -> None:
+    def __init__(self, server: ServerContext, health: Sparing[Sequence[str]]) -> None:
         self._server = server
+        self._health = health
         self._last: Moment | None = None
         self._used = take_cpu()
 
     async def healthy(self, request: Request) -> Response:
         """200 while all is well, else 503 with what is wrong."""
-        problems = self._server.check_health()
+        problems = self._health.ask()
         return PlainTextResponse(
             "".join(f"{line}\n" for line in problems), 503 if problems else 200
         )

@@ -134,7 +134,7 @@ class JsonEndpoints:
         return JsonResponse(models.stats_of(self._server.statistics()))
 
     async def health(self, request: Request) -> Response:
-        problems = list(self._server.check_health())
+        problems = list(self._feed.health.ask())
         return JsonResponse(models.Health(healthy=not problems, problems=problems))
 
     async def version(self, request: Request) -> Response:

@@ -22,14 +22,14 @@ class World:
     """A server whose ruleset sends one name to an echo server, and a client of its API."""
 
     def __init__(self, serve: Serve, directory: Path, ruleset: str) -> None:
-        script = directory / "ruleset.lua"
-        script.write_text(ruleset)
-        settings = {
+        self.script = directory / "ruleset.lua"
+        self.script.write_text(ruleset)
+        self.settings = {
             "listen": "127.0.0.1:0",
             "restapi": "127.0.0.1:0",
-            "lua_ruleset": {"ruleset": str(script), "time_limit": 0.2, "load_time_limit": 0.2},
+            "lua_ruleset": {"ruleset": str(self.script), "time_limit": 0.2, "load_time_limit": 0.2},
         }
-        self.server = serve(settings, plugins=[PlainPlugin, RestApi, "lua_ruleset"])
+        self.server = serve(self.settings, plugins=[PlainPlugin, RestApi, "lua_ruleset"])
         base = "http://{}:{}".format(*self.server.addresses[1][:2])
         self.api = httpx.Client(base_url=base, timeout=DEADLINE)
 
@@ -96,6 +96,39 @@ def test_an_endless_script_is_ended_and_all_else_goes_on(
         with made.client() as another:
             another.expect(b"ok\n")
         assert made.ask("1 + 1") == "2"
+
+
+ILL = """
+_G.asked = 0
+local ruleset = {}
+function ruleset.healthy() _G.asked = _G.asked + 1; while not _G.well do end end
+return ruleset
+"""
+
+
+def test_a_health_check_that_never_ends_is_not_run_for_each_who_asks(
+    world: Callable[[str], World],
+) -> None:
+    made = world(ILL)
+    health = [made.api.get("/healthy") for _ in range(5)]
+    health.append(made.api.get("/v1/health"))
+    assert [answer.status_code for answer in health] == [503] * 5 + [200]
+    assert "time limit" in health[-1].json()["problems"][0]
+    assert made.ask("_G.asked") == "1"
+    # A call that a peer may make each second is no reason to run it again, another ruleset is.
+    assert made.api.get("/healthy").status_code == 503
+    assert made.ask("_G.asked") == "1"
+    assert made.post("update", "return {}").status_code == 200
+    assert made.api.get("/healthy").status_code == 200
+
+
+def test_a_reload_asks_anew_how_the_server_is(world: Callable[[str], World]) -> None:
+    made = world(ILL)
+    assert made.api.get("/healthy").status_code == 503
+    assert made.api.get("/healthy").status_code == 503
+    made.script.write_text("return {}")
+    made.server.reload(made.settings)
+    assert made.api.get("/healthy").status_code == 200
 
 
 FAILING = [
