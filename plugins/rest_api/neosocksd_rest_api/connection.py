@@ -17,6 +17,7 @@ from logging import Logger
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from neosocksd_core.log import escape
 from neosocksd_core.statistics import Counters
@@ -88,6 +89,8 @@ class CallerConnection:
         with suppress(OSError, RemoteProtocolError):
             while await self._serve_one():
                 self._machine.start_next_cycle()
+                if self._machine.buffered:
+                    await anyio.lowlevel.checkpoint()  # who pipelines does not have the loop alone
             await self._linger()
 
     async def _serve_one(self) -> bool:

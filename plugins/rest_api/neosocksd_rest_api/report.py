@@ -1,7 +1,6 @@
 """The text of ``/stats``, laid out as the original's: ``%-20s: value``."""
 
 import math
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -54,8 +53,7 @@ def take_moment(statistics: Statistics) -> Moment:
 
 def take_cpu() -> float:
     """The processor time of the process, in seconds."""
-    used = os.times()
-    return used.user + used.system
+    return time.process_time()
 
 
 def describe(statistics: Statistics) -> str:

@@ -1,6 +1,7 @@
 """The API's HTTP, over sockets: framing, limits, order, and how it ends."""
 
 import socket
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from neosocksd_core import ServerContext, hookimpl
 from neosocksd_core.endpoints import Endpoint, EndpointRequest, EndpointResponse
-from neosocksd_core.testing import Client, PlainPlugin, RunningServer
+from neosocksd_core.testing import DEADLINE, Client, PlainPlugin, RunningServer
 from neosocksd_core.testing.connection import Connection
 from neosocksd_rest_api import RestApi
 
@@ -22,12 +23,19 @@ class EchoPlugin:
 
     def __init__(self) -> None:
         self.calls: list[EndpointRequest] = []
+        self.entered = threading.Event()
+        self.released = threading.Event()
 
     @hookimpl
     def register_endpoints(self, server: ServerContext) -> Sequence[Endpoint]:
         async def echo(request: EndpointRequest) -> EndpointResponse:
             self.calls.append(request)
             return EndpointResponse(200, request.body, "application/x-echo; version=1")
+
+        async def hold(request: EndpointRequest) -> EndpointResponse:
+            self.entered.set()
+            self.released.wait(DEADLINE)
+            return EndpointResponse()
 
         async def fail(request: EndpointRequest) -> EndpointResponse:
             raise RuntimeError("the secret cause")
@@ -39,6 +47,7 @@ class EchoPlugin:
         return (
             Endpoint("/echo", post, echo, "sends it back", needs_body=True),
             Endpoint("/free", post, echo, "needs no body"),
+            Endpoint("/hold", post, hold, "stops the whole server until it is released"),
             Endpoint("/fail", post, fail),
             Endpoint("/refuse", post, refuse),
         )
@@ -108,6 +117,24 @@ def test_requests_on_one_connection_are_answered_in_order(
     assert statuses[2][0] == 404
     counts = server.statistics()
     assert (counts.num_api_request, counts.num_api_success) == (7, 6)
+
+
+def test_who_pipelines_many_requests_does_not_have_the_server_alone(
+    backend: str, server: RunningServer, caller: Client, plugin: EchoPlugin
+) -> None:
+    with Client(server.addresses[1]) as other:
+        other.send(get("/healthy"))
+        read_answer(other)
+        many = 100
+        caller.send(post("/hold") + post("/echo", b"pipelined") * many)
+        assert plugin.entered.wait(DEADLINE)
+        other.send(post("/echo", b"other"))
+        plugin.released.set()
+        for _ in range(1 + many):
+            read_answer(caller)
+        assert read_answer(other)[0] == 200
+    served = [call.body for call in plugin.calls]
+    assert served.index(b"other") < many // 2
 
 
 def test_a_request_in_single_bytes_is_as_good_as_in_one_piece(caller: Client) -> None:
