@@ -8,6 +8,7 @@ from neosocksd_http1 import Request
 from neosocksd_rest_api.application import make_application
 from neosocksd_rest_api.config import RestApiSettings
 from neosocksd_rest_api.connection import Service
+from neosocksd_rest_api.denials import Denials
 from neosocksd_rest_api.feed import Feed
 from neosocksd_rest_api.guard import Guard, Refusal, make_guard
 from neosocksd_rest_api.targets import Target
@@ -39,6 +40,7 @@ class Api:
             self._admit,
             lambda: self._rules.settings,
             server.counters,
+            Denials(server.log),
             server.log,
         )
 

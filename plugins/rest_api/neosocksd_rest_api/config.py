@@ -1,11 +1,14 @@
 """The settings of the REST API, section ``[rest_api]``."""
 
+import re
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator
 
 from neosocksd_core import Option, Section
 from neosocksd_core.addresses import UNIX_PREFIX, parse_listen_address
+
+_NAME = re.compile(r"[!-9;-~]+")
 
 
 class RestApiSettings(Section):
@@ -70,6 +73,14 @@ class RestApiSettings(Section):
         le=65536,
         description="most connections at once, further ones are closed",
     )
+
+    @field_validator("hosts")
+    @classmethod
+    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not _NAME.fullmatch(name):
+                raise ValueError("a name as clients send it: ASCII, and without a port")
+        return value
 
     @field_validator("listen")
     @classmethod

@@ -35,6 +35,7 @@ from neosocksd_http1 import (
 )
 from neosocksd_rest_api.answer import Answer, error_answer
 from neosocksd_rest_api.config import RestApiSettings
+from neosocksd_rest_api.denials import Denials
 from neosocksd_rest_api.guard import Refusal
 from neosocksd_rest_api.targets import Target, make_scope, parse_target, with_host
 
@@ -64,6 +65,7 @@ class Service:
     admit: Callable[[Target, Request], Refusal | None]
     settings: Callable[[], RestApiSettings]
     counters: Counters
+    denials: Denials
     log: Logger
 
     async def serve(self, sock: socket.socket) -> None:
@@ -106,6 +108,8 @@ class CallerConnection:
         request = with_host(request, target)
         refusal = self._precondition(request) or self._service.admit(target, request)
         if refusal is not None:
+            if refusal.status == 401 and b"authorization" in request.headers:
+                self._service.denials.add(self._socket)
             return await self._refuse(refusal, target.path)
         if request.expects_continue and self._machine.framing != NO_BODY:
             await self._write(self._machine.send(InformationalResponse(100)))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from neosocksd_core import ConfigurationError, ServerContext, hookimpl
 from neosocksd_core.endpoints import Endpoint, EndpointRequest, EndpointResponse
@@ -144,6 +145,19 @@ def test_a_token_opens_the_api_and_nothing_else_does(
     assert status_of(ask(server, f"authorization: bearer {TOKEN}")) == 200
 
 
+def test_wrong_tokens_are_told_in_the_log_but_do_not_fill_it(
+    serve: Serve, recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = launch(serve, recorder, token=TOKEN)
+    ask(server)  # a browser comes without one first
+    assert "token" not in caplog.text
+    for _ in range(5):
+        assert status_of(ask(server, "Authorization: Bearer guessed-it")) == 401
+    lines = [line for line in caplog.messages if "wrong token from 127.0.0.1:" in line]
+    assert len(lines) == 1
+    assert "guessed" not in caplog.text
+
+
 def test_a_token_makes_the_name_unimportant_but_not_the_origin(
     serve: Serve, recorder: Recorder
 ) -> None:
@@ -270,6 +284,12 @@ def test_a_token_that_cannot_be_used_is_an_error_that_does_not_show_it(
     with pytest.raises(ConfigurationError) as caught:
         make_guard(RestApiSettings.model_validate(settings))
     assert settings.get("token", "-" * 9)[:9] not in str(caught.value) or settings["token"] == "x"
+
+
+@pytest.mark.parametrize("name", ["proxy.internal:9080", "b\xfccher.example", "", "a b"])
+def test_a_name_that_no_client_can_send_is_a_faulty_setting(name: str) -> None:
+    with pytest.raises(ValidationError, match="without a port"):
+        RestApiSettings(hosts=(name,))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "::ffff:127.0.0.1"])
