@@ -13,8 +13,12 @@ def bytes_text(count: float) -> str:
     while count >= 999.5 and unit < len(_UNITS) - 1:
         count /= 1000
         unit += 1
-    digits = 0 if unit == 0 or count >= 99.95 else 1 if count >= 9.995 else 2
-    return f"{count:.{digits}f} {_UNITS[unit]}"
+    return f"{count:.{_digits(count) if unit else 0}f} {_UNITS[unit]}"
+
+
+def _digits(count: float) -> int:
+    """Digits behind the point, of three in all."""
+    return 0 if count >= 99.95 else 1 if count >= 9.995 else 2
 
 
 def rate_text(rate: float) -> str:
@@ -35,10 +39,15 @@ def duration_text(seconds: float) -> str:
 
 
 def latency_text(seconds: float | None) -> str:
-    """A latency: ``12.5 ms``; a dash for none."""
+    """A latency, three digits: ``12.5 ms``; a dash for none."""
     if seconds is None:
         return "-"
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+    if seconds >= 0.9995:
+        return f"{seconds:.2f} s"
+    if seconds < 0.0009995:
+        return f"{seconds * 1e6:.0f} µs"
+    count = seconds * 1e3
+    return f"{count:.{_digits(count)}f} ms"
 
 
 def printable(text: object) -> str:

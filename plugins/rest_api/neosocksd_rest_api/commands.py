@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from neosocksd_core import Commands
     from neosocksd_rest_api.client import ApiClient
@@ -161,10 +161,11 @@ def _kill(arguments: argparse.Namespace) -> int:
     client, words = connect(), cast("list[str]", arguments.what)
     if bool(words) == arguments.all:
         raise ApiError("ctl kill: name sessions by their numbers or a filter, or give --all")
-    closed = 0
-    if words and all(word.isascii() and word.isdigit() for word in words):
-        for word in words:
-            closed += client.json("DELETE", f"/v1/sessions/{word}")["closed"]
+    numbers = {word for word in words if word.isascii() and word.isdigit()}
+    if numbers and not numbers.issuperset(words):
+        raise ApiError("ctl kill: name sessions by their numbers or by a filter, not both")
+    if numbers:
+        closed = _close(client, numbers)
     else:
         query = parse_filter(words) or {"all": "true"}
         closed = client.json("DELETE", "/v1/sessions", query)["closed"]
@@ -172,6 +173,22 @@ def _kill(arguments: argparse.Namespace) -> int:
         return _print_json({"closed": closed})
     print(f"{closed} closed")
     return 0
+
+
+def _close(client: ApiClient, numbers: Collection[str]) -> int:
+    """Close the sessions of these numbers; how many they were.
+
+    :raises ApiError: if some of them are not there; the others are closed.
+    """
+    import json
+
+    from neosocksd_rest_api.client import ApiError
+
+    body = json.dumps({"ids": [int(number) for number in numbers]}).encode()
+    closed: int = json.loads(client.text("POST", "/v1/sessions/close", body=body))["closed"]
+    if closed < len(numbers):
+        raise ApiError(f"{closed} of {len(numbers)} closed: there is no such session")
+    return closed
 
 
 def _reload(arguments: argparse.Namespace) -> int:

@@ -34,4 +34,6 @@ def _name(caller: socket.socket) -> str:
         peer = caller.getpeername()
     except OSError:
         return "a caller that has gone"
-    return str(Address(peer[0], peer[1])) if isinstance(peer, tuple) else "a Unix socket"
+    if caller.family == socket.AF_UNIX:
+        return "a Unix socket"
+    return str(Address(peer[0], peer[1]))

@@ -23,6 +23,9 @@ _LEAST = (HEAD_LINES + 2, 40)
 _ALL_COUNTS = 64
 """Below this width the bytes of sessions are left out, for their targets' sake."""
 
+_ALL_QUANTILES = 96
+"""Below this width the highest latencies are left out, so that those of names have room beside them."""
+
 _NOTICE_SECONDS = 3.0
 _HELP = "q quit  ↑↓ select  k kill  / filter  s sort"
 
@@ -58,7 +61,7 @@ def draw(screen: "curses.window", board: Board, look: Look) -> None:
         _put(screen, 0, "Too small a window.")
         screen.refresh()
         return
-    head = _figures(board, width)
+    head = figures(board, width)
     for line, text in enumerate(head):
         _put(screen, line, text, curses.A_BOLD if line == 0 else curses.A_NORMAL)
     columns = _columns(width)
@@ -86,7 +89,8 @@ def _bottom(board: Board, look: Look) -> str:
     return f"{look.notice or _HELP}  [{shown} by {look.order}]{chosen}"
 
 
-def _figures(board: Board, width: int) -> Sequence[str]:
+def figures(board: Board, width: int) -> Sequence[str]:
+    """The lines above the sessions, most important first in each, for what is beyond *width* is not seen."""
     s = board.stats
     if not s:
         return [f"neosocksd {board.version}", "waiting for the first figures"]
@@ -109,16 +113,17 @@ def _figures(board: Board, width: int) -> Sequence[str]:
         f"neosocksd {board.version}  up {duration_text(s['uptime'])}  {health}",
         sessions + requests,
         f"{rejects}  upstream {s['num_reject_upstream']}{memory}",
-        f"Connect     {_quantiles(connect)}  DNS {_quantiles(dns)}",
+        f"Connect     {_quantiles(connect, width)}  DNS {_quantiles(dns, width)}",
         traffic + bars(both),
     ]
 
 
-def _quantiles(latency: Mapping[str, Any]) -> str:
+def _quantiles(latency: Mapping[str, Any], width: int) -> str:
     """The middle one, and how slow it gets."""
     if latency["p50"] is None:
         return "-"
-    return "  ".join(f"{q.upper()} {latency_text(latency[q])}" for q in ("p50", "p99", "max"))
+    shown = ("p50", "p99", "max") if width >= _ALL_QUANTILES else ("p50", "p99")
+    return "  ".join(f"{q.upper()} {latency_text(latency[q])}" for q in shown)
 
 
 def _columns(width: int) -> list[tuple[str, int]]:

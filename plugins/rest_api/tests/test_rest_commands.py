@@ -14,11 +14,13 @@ import termios
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from neosocksd_core.statistics import Latency
 from neosocksd_core.testing import DEADLINE, Client, Connection, EchoServer, RunningServer
 from neosocksd_rest_api.amounts import (
     bars,
@@ -29,7 +31,10 @@ from neosocksd_rest_api.amounts import (
     printable,
     rate_text,
 )
+from neosocksd_rest_api.board import Board
 from neosocksd_rest_api.client import ApiClient, ApiError
+from neosocksd_rest_api.models import stats_of
+from neosocksd_rest_api.screen import figures
 
 COMMAND = Path(sys.executable).with_name("neosocksd")
 PATIENCE = 3 * DEADLINE
@@ -137,7 +142,8 @@ def test_a_session_is_closed_by_its_number_and_the_others_stay(
     api: str, clients: list[Connection]
 ) -> None:
     listed = json.loads(ctl(api, "sessions", "user:alice", "--json"))
-    assert ctl(api, "kill", str(listed["sessions"][0]["id"])) == "1 closed\n"
+    number = str(listed["sessions"][0]["id"])
+    assert "1 of 2 closed" in refused(api, "kill", "99999", number, number)
     clients[0].expect_closed()
     clients[1].send(b"still here")
     clients[1].expect(b"still here")
@@ -150,7 +156,8 @@ def test_sessions_are_closed_by_a_filter_and_all_of_them_by_request_only(
     clients[1].expect_closed()
     assert "give --all" in refused(api, "kill")
     assert "give --all" in refused(api, "kill", "--all", "1")
-    assert "no such session" in refused(api, "kill", "99999")
+    assert "0 of 1 closed: there is no such session" in refused(api, "kill", "99999")
+    assert "not both" in refused(api, "kill", "1", "user:alice")
     assert ctl(api, "kill", "--all") == "2 closed\n"
     clients[0].expect_closed()
     clients[2].expect_closed()
@@ -375,6 +382,18 @@ def test_top_needs_no_colours_and_little_room(
     assert top.finish() == (0, b"")
 
 
+def test_latencies_of_dials_and_of_names_fit_beside_each_other(server: RunningServer) -> None:
+    latency = Latency(3, 3.0, (0.1, 0.2, 0.3))
+    board = Board()
+    board.stats = stats_of(
+        replace(server.statistics(), connect_latency=latency, dns_latency=latency)
+    )
+    narrow, wide = ("\n".join(figures(board, width)) for width in (80, 120))
+    assert "DNS P50 200 ms  P99 300 ms" in "\n".join(line[:80] for line in narrow.splitlines())
+    assert "MAX" not in narrow
+    assert "DNS P50 200 ms  P99 300 ms  MAX 300 ms" in wide
+
+
 def test_top_ends_when_the_server_goes(
     api: str, server: RunningServer, terminal: Callable[..., Terminal]
 ) -> None:
@@ -410,7 +429,10 @@ def test_amounts_are_short_and_exact() -> None:
     ]  # fmt: skip
     assert (rate_text(0), rate_text(1500)) == ("-", "1.50 kB/s")
     assert [duration_text(n) for n in (0, 61, 3660, 90_000)] == ["0s", "1m01s", "1h01m", "1d01h"]
-    assert [latency_text(n) for n in (None, 0.0123, 2.0)] == ["-", "12.3 ms", "2.00 s"]
+    latencies = (None, 3.09e-5, 0.0009996, 0.00416, 0.0123, 0.9994, 0.9996, 2.0)
+    assert [latency_text(n) for n in latencies] == [
+        "-", "31 µs", "1.00 ms", "4.16 ms", "12.3 ms", "999 ms", "1.00 s", "2.00 s"
+    ]  # fmt: skip
     assert printable("a\x1b[2Jb") == "a\N{REPLACEMENT CHARACTER}[2Jb"
     assert bars([0, 1, 2]) == " ▄█"
 
