@@ -58,7 +58,7 @@ class Deflating:
                 begin, start = start, {}
                 body = message.get("body", b"")
                 if len(body) >= SMALLEST and not message.get("more_body", False):
-                    message = {**message, "body": encode(body)}
+                    message = {**message, "body": await encode(body)}
                     headers = MutableHeaders(raw=list(begin["headers"]))
                     headers["Content-Encoding"] = "deflate"
                     headers["Content-Length"] = str(len(message["body"]))

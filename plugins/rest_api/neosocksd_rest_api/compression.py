@@ -6,8 +6,13 @@ Nothing is expanded beyond its limit, and data that is broken, cut short or foll
 import re
 import zlib
 
+import anyio.to_thread
+
 SMALLEST = 256
 """Answers below this many bytes are sent as they are."""
+
+IN_THREAD = 65536
+"""Bodies from this many bytes on are packed and expanded in a thread."""
 
 _WINDOWS = {"deflate": 15, "gzip": 31, "x-gzip": 31}
 _STEP = 65536
@@ -62,6 +67,8 @@ def accepts_deflate(accept_encoding: str) -> bool:
     return found.get("deflate", found.get("*", False))
 
 
-def encode(body: bytes) -> bytes:
+async def encode(body: bytes) -> bytes:
     """*body* in the zlib format."""
-    return zlib.compress(body)
+    if len(body) < IN_THREAD:
+        return zlib.compress(body)
+    return await anyio.to_thread.run_sync(zlib.compress, body)

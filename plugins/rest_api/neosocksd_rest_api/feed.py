@@ -14,6 +14,7 @@ import anyio
 from neosocksd_core import ServerContext, SessionInfo
 from neosocksd_core.log import level_name
 from neosocksd_rest_api.models import MOST_EVENTS, MOST_SESSIONS, LogEvent, session_of, stats_of
+from neosocksd_rest_api.queries import slices
 from neosocksd_rest_api.report import program_version
 from neosocksd_rest_api.sparing import Sparing
 
@@ -25,8 +26,6 @@ MOST_WAITING = 8192
 """Events that may wait for a reader."""
 
 _FRESH_SECONDS = 0.5
-_ROWS = 250
-"""Sessions that are written at a time; between them the relay has its turn."""
 _GAUGE = re.compile(r"neosocksd_(lua_[a-z0-9_]+) ([0-9.eE+-]+)\Z")
 
 
@@ -132,6 +131,13 @@ class Reader:
         return data
 
 
+def write_rows(sessions: Sequence[SessionInfo], meter: Meter) -> Iterator[bytes]:
+    """The rows of *sessions* as the members of a JSON array, some at a time."""
+    for number, some in enumerate(slices(sessions)):
+        rows = [session_of(info, meter.rates(info)) for info in some]
+        yield (("," if number else "") + json.dumps(rows)[1:-1]).encode()
+
+
 def encode_event(name: str, data: Mapping[str, object]) -> bytes:
     """One event of a stream. JSON has no line ends, so that one line of data does."""
     return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
@@ -172,12 +178,7 @@ class Feed:
     def _hello(self, infos: Sequence[SessionInfo]) -> Iterator[bytes]:
         head = {"version": program_version(), "total": len(infos)}
         yield f'event: hello\ndata: {json.dumps(head)[:-1]}, "sessions": ['.encode()
-        shown = infos[-MOST_SESSIONS:]
-        for start in range(0, len(shown), _ROWS):
-            some = shown[start : start + _ROWS]
-            rows = [session_of(info, self._meter.rates(info)) for info in some]
-            separator = "," if start else ""
-            yield (separator + json.dumps(rows)[1:-1]).encode()
+        yield from write_rows(infos[-MOST_SESSIONS:], self._meter)
         yield b"]}\n\n"
 
     def forget(self) -> None:

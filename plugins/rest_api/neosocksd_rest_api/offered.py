@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from neosocksd_core import ServerContext
 from neosocksd_core.endpoints import Endpoint, EndpointRequest
-from neosocksd_rest_api.compression import CodingError, decode
+from neosocksd_rest_api.compression import IN_THREAD, CodingError, decode
 from neosocksd_rest_api.textual import parse_query
 
 UPDATE_PATH = "/ruleset/update"
@@ -18,9 +18,6 @@ RULESET_PATHS = frozenset({"/ruleset/invoke", "/ruleset/rpcall", UPDATE_PATH, "/
 
 LONGEST_ERROR = 8192
 """Bytes of an error's text that are sent."""
-
-_IN_THREAD = 65536
-"""Compressed bodies from this many bytes on are expanded in a thread."""
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -31,7 +28,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     body = await request.body()
     coding = ",".join(request.headers.getlist("content-encoding"))
     try:
-        if len(body) < _IN_THREAD:
+        if len(body) < IN_THREAD:
             return decode(body, coding, limit)
         return await anyio.to_thread.run_sync(decode, body, coding, limit)
     except CodingError as error:

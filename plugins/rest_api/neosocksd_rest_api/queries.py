@@ -1,9 +1,10 @@
 """What callers ask by, and what they must not see: queries read into models, sessions matched, secrets masked."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
+import anyio.lowlevel
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,6 +17,8 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 _SECRET_NAME = re.compile(r"(?:password|passwd|secret|token|api_?key)\Z", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"(://)[^/,\s]*@")
 _MASK = "**********"
+
+_SLICE = 250
 
 
 def parse(model: type[ModelT], request: Request, lists: Sequence[str] = ()) -> ModelT:
@@ -41,6 +44,12 @@ def explain(error: ValidationError) -> str:
     return f"{where}: {text}" if where else text
 
 
+def slices(sessions: Sequence[SessionInfo]) -> Iterator[Sequence[SessionInfo]]:
+    """*sessions*, some at a time: who goes through thousands lets the relay have its turn after each."""
+    for start in range(0, len(sessions), _SLICE):
+        yield sessions[start : start + _SLICE]
+
+
 def matches(info: SessionInfo, texts: Mapping[str, str]) -> bool:
     """Whether a session has all of these texts in it, which are in lower case."""
     if not texts:
@@ -56,6 +65,19 @@ def matches(info: SessionInfo, texts: Mapping[str, str]) -> bool:
     }
     fields = {**words, "outcome": info.outcome, "q": "\n".join(words.values())}
     return all(text in fields[name].lower() for name, text in texts.items())
+
+
+async def select(
+    sessions: Sequence[SessionInfo], texts: Mapping[str, str]
+) -> Sequence[SessionInfo]:
+    """Those of *sessions* that :func:`matches`."""
+    if not texts:
+        return sessions
+    found: list[SessionInfo] = []
+    for some in slices(sessions):
+        found += [info for info in some if matches(info, texts)]
+        await anyio.lowlevel.checkpoint()
+    return found
 
 
 def mask(value: object, name: str = "") -> object:

@@ -14,12 +14,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from neosocksd_core import NeosocksdError, ServerContext, SessionInfo
+from neosocksd_core import NeosocksdError, ServerContext
 from neosocksd_core.log import LEVELS, level_name
 from neosocksd_rest_api import models
-from neosocksd_rest_api.feed import Feed, Meter
+from neosocksd_rest_api.feed import Feed, Meter, write_rows
 from neosocksd_rest_api.offered import read_body
-from neosocksd_rest_api.queries import explain, mask, matches, parse
+from neosocksd_rest_api.queries import explain, mask, parse, select
 from neosocksd_rest_api.report import program_version
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -171,18 +171,22 @@ class JsonEndpoints:
         query = parse(models.SessionQuery, request)
         infos = self._server.sessions()
         self._meter.look(infos, anyio.current_time())
-        texts = query.texts()
-        found = [info for info in infos if matches(info, texts)] if texts else infos
+        found = await select(infos, query.texts())
         upto = found if query.before is None else [i for i in found if i.id < query.before]
         shown = upto[max(0, len(upto) - query.limit) :]
-        rows: list[JsonValue] = [self._row(info) for info in shown]
-        return JsonResponse({"total": len(infos), "matched": len(found), "sessions": rows})
+        head = {"total": len(infos), "matched": len(found)}
+        body = bytearray(f'{json.dumps(head)[:-1]}, "sessions": ['.encode())
+        for rows in write_rows(shown, self._meter):
+            body += rows
+            await anyio.lowlevel.checkpoint()
+        body += b"]}"
+        return Response(bytes(body), media_type=JsonResponse.media_type)
 
     async def session(self, request: Request) -> Response:
         wanted = _session_id(request)
         for info in self._server.sessions():
             if info.id == wanted:
-                return JsonResponse(self._row(info))
+                return JsonResponse(models.session_of(info, self._meter.rates(info)))
         raise HTTPException(404, "there is no such session")
 
     async def close_one(self, request: Request) -> Response:
@@ -192,12 +196,9 @@ class JsonEndpoints:
 
     async def close(self, request: Request) -> Response:
         query = parse(models.CloseQuery, request, lists=("id",))
-        texts, ids = query.texts(), frozenset(query.id)
-        return self._close(
-            info.id
-            for info in self._server.sessions()
-            if (not ids or info.id in ids) and matches(info, texts)
-        )
+        ids = frozenset(query.id)
+        found = await select(self._server.sessions(), query.texts())
+        return self._close(info.id for info in found if not ids or info.id in ids)
 
     async def close_ids(self, request: Request) -> Response:
         body = await read_body(request, self._limit())
@@ -221,9 +222,6 @@ class JsonEndpoints:
 
     async def events(self, request: Request) -> Response:
         return EventStream(self._feed)
-
-    def _row(self, info: SessionInfo) -> dict[str, JsonValue]:
-        return models.session_of(info, self._meter.rates(info))
 
     def _close(self, ids: Iterable[int]) -> Response:
         closed = sum(self._server.close_session(session) for session in tuple(ids))

@@ -2,14 +2,16 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import anyio.lowlevel
 import httpx
 import pytest
 
-from neosocksd_core import ConfigurationError, ServerContext, hookimpl
+from neosocksd_core import ConfigurationError, ServerContext, SessionInfo, hookimpl
+from neosocksd_core.addresses import Address
 from neosocksd_core.server import Server
 from neosocksd_core.testing import (
     Client,
@@ -20,8 +22,9 @@ from neosocksd_core.testing import (
     run_async,
 )
 from neosocksd_rest_api import RestApi
-from neosocksd_rest_api.feed import MOST_WAITING, Reader
+from neosocksd_rest_api.feed import MOST_WAITING, Meter, Reader, write_rows
 from neosocksd_rest_api.models import Session, SessionList
+from neosocksd_rest_api.queries import select
 
 Serve = Callable[..., RunningServer]
 
@@ -320,6 +323,49 @@ def test_a_reader_that_is_too_slow_is_told_what_it_lost() -> None:
         return await reader.take()
 
     assert run_async(read) == b"." * MOST_WAITING + b'event: lost\ndata: {"count": 3}\n\n'
+
+
+def session(number: int) -> SessionInfo:
+    return SessionInfo(
+        id=number,
+        client=("127.0.0.1", number),
+        frontend="plain",
+        protocol="plain",
+        user=None,
+        target=Address("a.example", 80),
+        chain=(),
+        age=1.0,
+        bytes_up=1,
+        bytes_down=2,
+        outcome="relaying",
+    )
+
+
+def test_who_goes_through_many_sessions_lets_others_have_their_turn() -> None:
+    sessions = [session(number) for number in range(1000)]
+
+    async def look() -> tuple[int, Sequence[SessionInfo]]:
+        turns, found = 0, list[SessionInfo]()
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await anyio.lowlevel.checkpoint()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(count)
+            found = list(await select(sessions, {"client": ":99"}))
+            group.cancel_scope.cancel()
+        return turns, found
+
+    turns, found = run_async(look)
+    assert [info.id for info in found] == [99, *range(990, 1000)]
+    assert turns >= 3
+    pieces = list(write_rows(sessions, Meter()))
+    assert len(pieces) >= 3
+    rows = json.loads(b"[" + b"".join(pieces) + b"]")
+    assert [Session.model_validate(row).id for row in rows] == list(range(1000))
 
 
 def test_the_document_describes_every_operation(api: httpx.Client) -> None:
