@@ -34,6 +34,7 @@ class Api:
     def __init__(self, server: ServerContext, feed: Feed) -> None:
         settings = server.section(RestApiSettings)
         self._server = server
+        self._feed = feed
         self._rules = self._prepared = self._former = Rules(settings, make_guard(settings))
         self._service = Service(
             make_application(server, feed, lambda: self._rules.settings.inflated_limit),
@@ -61,8 +62,10 @@ class Api:
 
     def activate(self) -> None:
         """The server's settings are in force: those that were prepared, or, where the reload was refused, those before."""
-        settings = self._server.section(RestApiSettings)
+        settings, token = self._server.section(RestApiSettings), self._rules.guard.token
         self._rules = self._prepared if self._prepared.settings is settings else self._former
+        if self._rules.guard.token != token:
+            self._feed.dismiss()
 
     def _admit(self, target: Target, request: Request) -> Refusal | None:
         return self._rules.guard.judge(target.path, request.headers)

@@ -4,7 +4,6 @@ Nobody looks most of the time, and then a session costs one test for that. A rea
 """
 
 import json
-import logging
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import anyio
 
 from neosocksd_core import ServerContext, SessionInfo
-from neosocksd_core.log import level_name
-from neosocksd_rest_api.models import MOST_EVENTS, MOST_SESSIONS, LogEvent, session_of, stats_of
+from neosocksd_rest_api.log_ring import LogRing
+from neosocksd_rest_api.models import MOST_SESSIONS, session_of, stats_of
 from neosocksd_rest_api.queries import slices
 from neosocksd_rest_api.report import program_version
 from neosocksd_rest_api.sparing import Sparing
@@ -27,44 +26,6 @@ MOST_WAITING = 8192
 
 _FRESH_SECONDS = 0.5
 _GAUGE = re.compile(r"neosocksd_(lua_[a-z0-9_]+) ([0-9.eE+-]+)\Z")
-
-
-class LogRing(logging.Handler):
-    """Keeps the last lines of the log. Takes records from any thread."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._events: deque[tuple[int, int, LogEvent]] = deque(maxlen=MOST_EVENTS)
-        self._count = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep one line, without a traceback."""
-        try:
-            message = record.getMessage()
-        except Exception:  # the wrong arguments; the log itself tells
-            message = "unformattable log record"
-        self._count += 1
-        event = LogEvent(
-            id=self._count,
-            time=record.created,
-            level=level_name(record.levelno).lower(),
-            message=message,
-        )
-        self._events.append((self._count, record.levelno, event))
-
-    @property
-    def last(self) -> int:
-        """The number of the last line, 0 before there is one."""
-        return self._count
-
-    def since(self, number: int) -> Sequence[LogEvent]:
-        """The lines after that of this number, oldest first."""
-        return [event for count, _, event in tuple(self._events) if count > number]
-
-    def recent(self, level: int, limit: int) -> Sequence[LogEvent]:
-        """The last *limit* lines of *level* and above, oldest first."""
-        found = [event for _, severity, event in tuple(self._events) if severity >= level]
-        return found[len(found) - limit :] if limit < len(found) else found
 
 
 class Meter:
@@ -108,6 +69,7 @@ class Reader:
     def __init__(self) -> None:
         self._events: deque[bytes] = deque()
         self._lost = 0
+        self._is_dismissed = False
         self._wake = anyio.Event()
 
     def put(self, event: bytes) -> None:
@@ -118,9 +80,14 @@ class Reader:
             self._events.append(event)
         self._wake.set()
 
+    def dismiss(self) -> None:
+        """Let the stream end: whoever reads it must ask anew."""
+        self._is_dismissed = True
+        self._wake.set()
+
     async def take(self) -> bytes:
-        """All events that wait, at least one."""
-        if not self._events:
+        """All events that wait, at least one; nothing if the stream is to end."""
+        if not self._events and not self._is_dismissed:
             self._wake = anyio.Event()
             await self._wake.wait()
         data = b"".join(self._events)
@@ -190,6 +157,11 @@ class Feed:
         """*reader* looks no more."""
         self._readers.discard(reader)
 
+    def dismiss(self) -> None:
+        """Let every stream end: those who read may not be allowed to any more."""
+        for reader in self._readers:
+            reader.dismiss()
+
     async def run(self) -> None:
         """Keep the log, and tick while somebody looks; runs as long as the server."""
         logger = self._server.log
@@ -217,9 +189,9 @@ class Feed:
             tick["metrics"] = self._gauges.ask()
         self._ticks += 1
         self._publish(encode_event("tick", tick))
-        for event in self.log.since(self._told):
-            self._told = event.id
-            self._publish(encode_event("log", event.model_dump()))
+        for line in self.log.since(self._told):
+            self._told = line.id
+            self._publish(encode_event("log", line.event()))
 
     def _publish(self, event: bytes) -> None:
         for reader in self._readers:

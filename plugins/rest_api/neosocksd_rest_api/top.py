@@ -47,7 +47,7 @@ def watch(client: ApiClient) -> int:
         finally:
             reader.close()
     if gone:
-        print("neosocksd top: the server has gone", file=sys.stderr)
+        print("neosocksd top: the server has gone, or wants another token", file=sys.stderr)
     return 0
 
 

@@ -52,7 +52,7 @@ class JsonResponse(Response):
 
 
 class EventStream(Response):
-    """A stream of events that lasts until the reader leaves, or the server stops."""
+    """A stream of events that lasts until the reader leaves or is dismissed, or the server stops."""
 
     media_type = "text/event-stream"
 
@@ -82,10 +82,11 @@ class EventStream(Response):
             for piece in hello:
                 await tell(piece)
                 await anyio.lowlevel.checkpoint()
-            while True:
-                await tell(await reader.take())
+            while data := await reader.take():
+                await tell(data)
         finally:
             self._feed.leave(reader)
+        await send({"type": "http.response.body"})
 
 
 class JsonEndpoints:
@@ -210,8 +211,8 @@ class JsonEndpoints:
 
     async def log(self, request: Request) -> Response:
         query = parse(models.LogQuery, request)
-        events = self._feed.log.recent(_LEVELS[query.level], query.limit)
-        return JsonResponse(models.LogEvents(events=list(events)))
+        lines = self._feed.log.recent(_LEVELS[query.level], query.limit)
+        return JsonResponse({"events": [line.event() for line in lines]})
 
     async def reload(self, request: Request) -> Response:
         try:

@@ -220,6 +220,20 @@ def test_a_token_of_a_file_is_read_again_at_a_reload(
         assert status("second") == 200
 
 
+def test_who_reads_events_needs_the_new_token_when_it_changes(
+    backend: str, serve: Serve, recorder: Recorder
+) -> None:
+    server = launch(serve, recorder, token="first")
+    with Client(server.addresses[1]) as reader:
+        reader.send(b"GET /v1/events HTTP/1.1\r\nAuthorization: Bearer first\r\n\r\n")
+        reader.receive_until(b"event: tick")
+        api = {"listen": "127.0.0.1:0", "token": "second"}
+        server.reload({"listen": "127.0.0.1:0", "rest_api": api})
+        reader.receive_until(b"\r\n0\r\n\r\n")
+        reader.send(b"GET /v1/version HTTP/1.1\r\nAuthorization: Bearer second\r\n\r\n")
+        assert status_of(reader.receive_until(b"\r\n\r\n")) == 200
+
+
 class Stubborn:
     """Refuses a reload that changes the timeout."""
 

@@ -23,7 +23,7 @@ from neosocksd_core.testing import (
 )
 from neosocksd_rest_api import RestApi
 from neosocksd_rest_api.feed import MOST_WAITING, Meter, Reader, write_rows
-from neosocksd_rest_api.models import Session, SessionList
+from neosocksd_rest_api.models import LogEvents, Session, SessionList
 from neosocksd_rest_api.queries import select
 
 Serve = Callable[..., RunningServer]
@@ -237,7 +237,7 @@ def test_the_last_lines_of_the_log_are_shown(serve: Serve) -> None:
         api.get("/healthy")
         server.call(log.warning, "one %s", "two")
         server.call(log.debug, "small")
-        events = api.get("/v1/log").json()["events"]
+        events = LogEvents.model_validate(api.get("/v1/log").json()).model_dump()["events"]
         assert [(e["level"], e["message"]) for e in events][-1] == ("warning", "one two")
         events = api.get("/v1/log?level=debug&limit=1").json()["events"]
         assert [e["message"] for e in events] == ["small"]
