@@ -113,6 +113,10 @@ class ServerContext(Protocol):
         """A snapshot of the session table."""
         ...
 
+    def session_counts(self) -> Mapping[int, tuple[int, int]]:
+        """Bytes up and down of each session, by its id: for who looks often, since it costs less than :meth:`sessions`."""
+        ...
+
     def close_session(self, session_id: int) -> bool:
         """Reset one session; False if there is none of that id."""
         ...

@@ -157,6 +157,12 @@ class Server:
         runtime = self._runtime
         return [session.info() for session in runtime.pipeline.table] if runtime else []
 
+    def session_counts(self) -> Mapping[int, tuple[int, int]]:
+        """Bytes up and down of each session, by its id: for who looks often, since it costs less than :meth:`sessions`."""
+        runtime = self._runtime
+        table = runtime.pipeline.table if runtime else ()
+        return {session.id: session.counts() for session in table}
+
     def close_session(self, session_id: int) -> bool:
         """Reset one session; False if there is none of that id."""
         session = self._runtime.pipeline.table.get(session_id) if self._runtime else None

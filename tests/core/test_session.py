@@ -549,6 +549,21 @@ def test_a_session_can_be_closed_by_its_id(serve: Serve, echo: EchoServer, phase
     server.wait_idle()
 
 
+def test_the_counts_of_sessions_are_those_of_their_rows(serve: Serve, echo: EchoServer) -> None:
+    server = serve(plugins=[PlainPlugin])
+    assert server.call(server.server.session_counts) == {}
+    with Client(server.address) as client, Client(server.address):
+        client.send(plain_request(echo.address))
+        client.expect(b"ok\n")
+        client.send(b"hello")
+        client.expect(b"hello")
+        server.wait_until(lambda s: s.num_halfopen + s.num_sessions == 2)
+        rows = {row.id: (row.bytes_up, row.bytes_down) for row in server.sessions()}
+        assert server.call(server.server.session_counts) == rows
+        assert sorted(rows.values()) == [(0, 0), (5, 5)]
+    server.wait_idle()
+
+
 def test_early_data_beyond_the_bound_waits_and_is_not_lost(serve: Serve, echo: EchoServer) -> None:
     thinking = Thinking()
     server = routed(serve, thinking)
