@@ -33,18 +33,17 @@ class Meter:
 
     def __init__(self) -> None:
         self._at = 0.0
-        self._counts: dict[int, tuple[int, int]] = {}
+        self._counts: Mapping[int, tuple[int, int]] = {}
         self._rates: dict[int, tuple[float, float]] = {}
 
-    def look(self, sessions: Sequence[SessionInfo], now: float) -> list[tuple[int, int, int]]:
-        """Take note of the counts; the ids of those that have changed since the last look, with their counts.
+    def look(self, counts: Mapping[int, tuple[int, int]], now: float) -> list[tuple[int, int, int]]:
+        """Take note of the sessions' counts; the ids of those that have changed since the last look, with their counts.
 
         Looks that follow too closely are not counted, so that a rate is one.
         """
         seconds = now - self._at
         if seconds < _FRESH_SECONDS:
             return []
-        counts = {s.id: (s.bytes_up, s.bytes_down) for s in sessions}
         changed: list[tuple[int, int, int]] = []
         self._rates = {}
         for session, (up, down) in counts.items():
@@ -179,7 +178,7 @@ class Feed:
 
     def _tick(self) -> None:
         server = self._server
-        active = self._meter.look(server.sessions(), anyio.current_time())
+        active = self._meter.look(server.session_counts(), anyio.current_time())
         tick: dict[str, object] = {
             "stats": stats_of(server.statistics()),
             "health": list(self.health.ask()),

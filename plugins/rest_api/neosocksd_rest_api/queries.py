@@ -12,6 +12,7 @@ from starlette.requests import Request
 from neosocksd_core import SessionInfo
 from neosocksd_core.addresses import Address
 
+ItemT = TypeVar("ItemT")
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _SECRET_NAME = re.compile(r"(?:password|passwd|secret|token|api_?key)\Z", re.IGNORECASE)
@@ -44,10 +45,10 @@ def explain(error: ValidationError) -> str:
     return f"{where}: {text}" if where else text
 
 
-def slices(sessions: Sequence[SessionInfo]) -> Iterator[Sequence[SessionInfo]]:
-    """*sessions*, some at a time: who goes through thousands lets the relay have its turn after each."""
-    for start in range(0, len(sessions), _SLICE):
-        yield sessions[start : start + _SLICE]
+def slices(items: Sequence[ItemT]) -> Iterator[Sequence[ItemT]]:
+    """*items*, some at a time: who goes through thousands of sessions lets the relay have its turn after each slice."""
+    for start in range(0, len(items), _SLICE):
+        yield items[start : start + _SLICE]
 
 
 def matches(info: SessionInfo, texts: Mapping[str, str]) -> bool:

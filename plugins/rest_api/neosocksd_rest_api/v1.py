@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -19,7 +19,7 @@ from neosocksd_core.log import LEVELS, level_name
 from neosocksd_rest_api import models
 from neosocksd_rest_api.feed import Feed, Meter, write_rows
 from neosocksd_rest_api.offered import read_body
-from neosocksd_rest_api.queries import explain, mask, parse, select
+from neosocksd_rest_api.queries import explain, mask, parse, select, slices
 from neosocksd_rest_api.report import program_version
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -171,7 +171,7 @@ class JsonEndpoints:
     async def sessions(self, request: Request) -> Response:
         query = parse(models.SessionQuery, request)
         infos = self._server.sessions()
-        self._meter.look(infos, anyio.current_time())
+        self._meter.look(self._server.session_counts(), anyio.current_time())
         found = await select(infos, query.texts())
         upto = found if query.before is None else [i for i in found if i.id < query.before]
         shown = upto[max(0, len(upto) - query.limit) :]
@@ -199,7 +199,7 @@ class JsonEndpoints:
         query = parse(models.CloseQuery, request, lists=("id",))
         ids = frozenset(query.id)
         found = await select(self._server.sessions(), query.texts())
-        return self._close(info.id for info in found if not ids or info.id in ids)
+        return await self._close([info.id for info in found if not ids or info.id in ids])
 
     async def close_ids(self, request: Request) -> Response:
         body = await read_body(request, self._limit())
@@ -207,7 +207,7 @@ class JsonEndpoints:
             wanted = models.SessionIds.model_validate_json(body)
         except ValidationError as error:
             raise HTTPException(422, explain(error)) from None
-        return self._close(wanted.ids)
+        return await self._close(wanted.ids)
 
     async def log(self, request: Request) -> Response:
         query = parse(models.LogQuery, request)
@@ -224,8 +224,11 @@ class JsonEndpoints:
     async def events(self, request: Request) -> Response:
         return EventStream(self._feed)
 
-    def _close(self, ids: Iterable[int]) -> Response:
-        closed = sum(self._server.close_session(session) for session in tuple(ids))
+    async def _close(self, ids: Sequence[int]) -> Response:
+        closed = 0
+        for some in slices(ids):
+            closed += sum(map(self._server.close_session, some))
+            await anyio.lowlevel.checkpoint()
         return JsonResponse(models.Closed(closed=closed))
 
 
