@@ -134,7 +134,7 @@ class CallerConnection:
         async def receive() -> Message:
             nonlocal received
             if received:
-                await answer.wait_complete()
+                await self._wait_over(answer)
                 return {"type": "http.disconnect"}
             received = True
             return {"type": "http.request", "body": body, "more_body": False}
@@ -154,6 +154,28 @@ class CallerConnection:
         if answer.status < 400:
             counters.num_api_success += 1
         return self._machine.reusable
+
+    async def _wait_over(self, answer: Answer) -> None:
+        """Wait until the answer is complete, or the caller has left: who ends its side before it is answered has."""
+        async with anyio.create_task_group() as tasks:
+
+            async def wait_left() -> None:
+                if await self._has_left():
+                    tasks.cancel_scope.cancel()
+
+            tasks.start_soon(wait_left)
+            await answer.wait_complete()
+            tasks.cancel_scope.cancel()
+
+    async def _has_left(self) -> bool:
+        """Wait for what the caller does next; whether that is to leave. It may send another request, too, which stays unread."""
+        await anyio.wait_readable(self._socket)
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     async def _refuse(self, refusal: Refusal, path: str) -> bool:
         """Answer without the application. Where the request has not been read to its end the connection ends, too."""

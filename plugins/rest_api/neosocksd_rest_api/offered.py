@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
+import anyio
 import anyio.to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from neosocksd_core import ServerContext
-from neosocksd_core.endpoints import Endpoint, EndpointRequest
+from neosocksd_core.endpoints import Endpoint, EndpointRequest, EndpointResponse
 from neosocksd_rest_api.compression import IN_THREAD, CodingError, decode
 from neosocksd_rest_api.textual import parse_query
 
@@ -66,17 +67,37 @@ class OfferedEndpoints:
         return await self._run(endpoint, request)
 
     async def _run(self, endpoint: Endpoint, request: Request) -> Response:
-        body = await read_body(request, self._limit())
-        answer = await endpoint.handle(
-            EndpointRequest(
-                method=request.method,
-                query=parse_query(request.scope["query_string"]),
-                headers=dict(request.headers),
-                body=body,
-            )
+        call = EndpointRequest(
+            method=request.method,
+            query=parse_query(request.scope["query_string"]),
+            headers=dict(request.headers),
+            body=await read_body(request, self._limit()),
         )
+        answer = await _while_waited_for(request, endpoint, call)
         if request.scope["path"] == UPDATE_PATH:
             self._updated()
         content = answer.body if answer.status < 400 else answer.body[:LONGEST_ERROR]
         # Not as a media type: Starlette would add a charset to `text/…`.
         return Response(content, answer.status, {"Content-Type": answer.content_type})
+
+
+async def _while_waited_for(
+    request: Request, endpoint: Endpoint, call: EndpointRequest
+) -> EndpointResponse:
+    """What the endpoint answers. It is cancelled if the caller leaves before that."""
+    outcome: EndpointResponse | Exception = HTTPException(500, "the caller has left")
+    async with anyio.create_task_group() as tasks:
+
+        async def cancel_if_left() -> None:
+            await request.receive()  # the body has come: what comes now is that nobody waits
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(cancel_if_left)
+        try:
+            outcome = await endpoint.handle(call)
+        except Exception as error:  # or it would come in a group
+            outcome = error
+        tasks.cancel_scope.cancel()
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from neosocksd_core.testing import Client, PlainPlugin, RunningServer
+from neosocksd_core.testing import Client, Connection, PlainPlugin, RunningServer
 from neosocksd_rest_api import RestApi
 
 pytest.importorskip("lupa")
@@ -155,6 +155,28 @@ def test_a_token_opens_the_calls_to_peers_that_send_no_host(
         with Client((host, int(port))) as client:
             client.send(request)
             assert client.receive_all().split()[1] == status
+
+
+@pytest.mark.parametrize("leave", [Connection.finish, Connection.reset])
+def test_a_caller_that_leaves_ends_its_call(
+    backend: str, start: Callable[..., str], leave: Callable[[Connection], None]
+) -> None:
+    """What the routine waits for goes, its variables are closed, and other calls do not notice."""
+    base = start()
+    code = b"""
+        local closed <close> = setmetatable({}, { __close = function() _G.ended = true end })
+        _G.begun = true
+        await.sleep(1e6)"""
+    with Client(("127.0.0.1", httpx.URL(base).port or 0)) as caller:
+        head = (
+            f"POST /ruleset/rpcall HTTP/1.1\r\nContent-Type: {RPC}\r\nContent-Length: {len(code)}"
+        )
+        caller.send(head.encode() + b"\r\n\r\n" + code)
+        while call(base, "return begun").text != "return true,true":
+            pass
+        leave(caller)
+        while call(base, "return ended").text != "return true,true":
+            pass
 
 
 def test_without_the_plugin_it_is_said_that_there_is_no_ruleset(start: Callable[..., str]) -> None:
