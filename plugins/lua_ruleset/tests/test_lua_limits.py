@@ -232,6 +232,7 @@ def test_string_rep_is_bounded(engine: MakeEngine) -> None:
 LONG_PATTERNS = {
     "three broad items": ("('a'):rep(300)", "(.-)(.-)(.-)b"),
     "options": ("('a'):rep(30)", "('.?'):rep(30) .. 'b'"),
+    "more options than an integer has bits": ("('a'):rep(70)", "('.?'):rep(70) .. 'b'"),
     "two broad items, not anchored": ("('a'):rep(20000)", "'.-.-b'"),
     "one broad item, not anchored": ("('a'):rep(1000000)", "'.-b'"),
     "a single character": ("('a'):rep(400)", "('a-'):rep(9) .. 'b'"),

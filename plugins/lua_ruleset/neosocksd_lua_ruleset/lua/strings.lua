@@ -64,7 +64,7 @@ end
 local function shape_of(pattern)
     local anchored = sub(pattern, 1, 1) == "^"
     local at = anchored and 2 or 1
-    local shape = { anchored = anchored, first = follower(pattern, at) or nil, exponent = anchored and 0 or 1, factor = #pattern }
+    local shape = { anchored = anchored, first = follower(pattern, at) or nil, exponent = anchored and 0 or 1, factor = #pattern * 1.0 }
     shape.is_plain = not find(pattern, SPECIAL)
     while at <= #pattern do
         local item = sub(pattern, at, at)
