@@ -1,14 +1,22 @@
 """What a plugin's object raises stays in the session, the dial or the relay that called it."""
 
+import asyncio
+import math
 from collections.abc import Callable
 from functools import update_wrapper
 from typing import Protocol, TypeVar
+
+import anyio
+
+FAULTS = (Exception, asyncio.CancelledError)
+"""What a call may raise and be ended alone for. No task is cancelled inside a call: where one raises a cancellation, it is
+somebody else's, as of a task that the call has asked for its result."""
 
 
 class Crashable(Protocol):
     """Something that can end itself when one of its steps has raised what it should not."""
 
-    def crash(self, error: Exception) -> None: ...
+    def crash(self, error: BaseException) -> None: ...
 
 
 SelfT = TypeVar("SelfT", bound=Crashable)
@@ -21,8 +29,13 @@ def contained(method: Callable[[SelfT, ArgumentT], None]) -> Callable[[SelfT, Ar
     def run(self: SelfT, argument: ArgumentT) -> None:
         try:
             method(self, argument)
-        except Exception as error:
+        except FAULTS as error:
             self.crash(error)
 
     update_wrapper(run, method)
     return run
+
+
+def is_cancelled() -> bool:
+    """Whether the task that runs is being cancelled itself. Where it is not, a cancellation that it meets is somebody else's."""
+    return anyio.current_effective_deadline() == -math.inf

@@ -64,7 +64,7 @@ class Dialling:
         names: Names,
         policy: Policy,
         counters: Counters,
-        report: Callable[[Exception, str], None],
+        report: Callable[[BaseException, str], None],
     ) -> None:
         self.report = report
         self.reactor = reactor
@@ -82,8 +82,10 @@ class Dialling:
         """Forget the time limits; dials that are under way have been cancelled."""
         self.deadlines.close()
 
-    async def dial(self, forward: Forward, origin: Origin) -> Upstream:
-        """Dial, for code that can wait.
+    async def dial(
+        self, forward: Forward, origin: Origin, under_way: "set[Dial] | None" = None
+    ) -> Upstream:
+        """Dial, for code that can wait. Meanwhile the dial is in *under_way*, for whoever may have to abandon it.
 
         :raises DialError: when it fails or takes too long.
         """
@@ -95,6 +97,8 @@ class Dialling:
             done.set()
 
         dial = Dial(self, forward, origin, finish)
+        if under_way is not None:
+            under_way.add(dial)
         dial.start()
         try:
             await done.wait()
@@ -104,6 +108,9 @@ class Dialling:
                 if isinstance(result, Upstream):
                     result.close()
             raise
+        finally:
+            if under_way is not None:
+                under_way.discard(dial)
         if isinstance(outcome[0], DialError):
             raise outcome[0]
         return outcome[0]
@@ -171,11 +178,15 @@ class Dial:
         self._finish = None
         self._release()
 
+    def abandon(self) -> None:
+        """Nobody needs it any more: it fails."""
+        self._fail(DialError(Reason.GENERAL_FAILURE, f"{self._forward}: the session has ended"))
+
     def expire(self) -> None:
         """The time limit has passed."""
         self._fail(DialError(Reason.TIMED_OUT, f"{self._forward}: timed out"))
 
-    def crash(self, error: Exception) -> None:
+    def crash(self, error: BaseException) -> None:
         """What ought to raise nothing has raised: a resolver's answer, say."""
         self._shared.report(error, f"dial of {self._forward}")
         self._fail(DialError(Reason.GENERAL_FAILURE, f"{self._forward}: internal error"))

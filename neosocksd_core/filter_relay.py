@@ -69,7 +69,7 @@ class FilterRelay:
         upstream: socket.socket,
         stream_filter: Filter,
         finish: Callable[[Outcome], None],
-        report: Callable[[Exception], None],
+        report: Callable[[BaseException], None],
     ) -> None:
         """*watch* is the client's, which is the relay's from now on; the upstream's socket is not watched yet.
 
@@ -97,7 +97,7 @@ class FilterRelay:
         """Give up; *finish* is called with ABORT."""
         self._end(Outcome.ABORT)
 
-    def crash(self, error: Exception) -> None:
+    def crash(self, error: BaseException) -> None:
         """The filter raised what it should not."""
         self._report(error)
         self._end(Outcome.ABORT)

@@ -55,7 +55,7 @@ class Hops:
         forward: Forward,
         sock: socket.socket,
         finish: Callable[[Tunnel | DialError], None],
-        report: Callable[[Exception, str], None],
+        report: Callable[[BaseException, str], None],
     ) -> None:
         """*sock* is connected to the first hop of *forward*; *report* is told what a dialer raised that it should not."""
         self._dialers = dialers
@@ -80,7 +80,7 @@ class Hops:
         self._finish = None
         self._watch.close()
 
-    def crash(self, error: Exception) -> None:
+    def crash(self, error: BaseException) -> None:
         """A dialer raised what it should not."""
         self._report(error, f"dialer of {self._forward}")
         self._end(DialError(Reason.GENERAL_FAILURE, f"{self._forward}: internal error"))

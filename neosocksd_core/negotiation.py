@@ -19,7 +19,7 @@ from typing import Protocol
 
 import anyio
 
-from neosocksd_core.containment import contained
+from neosocksd_core.containment import FAULTS, contained, is_cancelled
 from neosocksd_core.dial import CLIENT, Dial
 from neosocksd_core.errors import DialError, ProtocolError
 from neosocksd_core.filters import Filter, stack
@@ -127,7 +127,7 @@ class Negotiation:
             self._handshake.reject(Reason.TIMED_OUT)
         self._end_after_reply("timed out")
 
-    def crash(self, error: Exception) -> None:
+    def crash(self, error: BaseException) -> None:
         """A plugin's object raised what it should not: report it, and end this session alone."""
         session = self._session
         self._pipeline.report(error, f"session {session.id} ({session.frontend.name})")
@@ -212,7 +212,9 @@ class Negotiation:
     async def _await_verdict(self, credentials: Credentials, answer: Awaitable[bool]) -> None:
         try:
             accepted = await answer
-        except Exception as error:
+        except FAULTS as error:
+            if is_cancelled():
+                raise
             self._pipeline.report(error, "authenticator")
             accepted = False
         self._work = None
@@ -298,11 +300,11 @@ class Negotiation:
             upstream.close()
             return
         self._resume_reading()
-        self._is_over = True
         next_handshake = None if own_filter is None else handshake
         self._session.relay(
             self._watch, upstream, stream_filter, early_up, early_down, next_handshake
         )
+        self._is_over = True
 
     # the client, while it waits
 

@@ -7,6 +7,7 @@ import anyio
 
 from neosocksd_core.addresses import Chain
 from neosocksd_core.closing import Closer
+from neosocksd_core.containment import FAULTS
 from neosocksd_core.deadlines import DeadlineQueue
 from neosocksd_core.dial import Dialling
 from neosocksd_core.errors import DialError, NeosocksdError
@@ -78,9 +79,11 @@ class Pipeline:
         if table.num_relaying > counters.num_sessions_peak:
             counters.num_sessions_peak = table.num_relaying
         for observer in self.observers:
+            if table.get(session.id) is None:
+                return  # the observer before has closed it, and all have heard of that
             try:
                 observer.session_opened(session.info())
-            except Exception as error:
+            except FAULTS as error:
                 self.report(error, "observer")
 
     def closed(self, session: LiveSession) -> None:
@@ -103,7 +106,7 @@ class Pipeline:
         for observer in self.observers:
             try:
                 observer.session_closed(session.info())
-            except Exception as error:
+            except FAULTS as error:
                 self.report(error, "observer")
 
     def failed(self, failure: NeosocksdError) -> str:
@@ -114,7 +117,7 @@ class Pipeline:
             return f"failed: {escape(str(failure))}"
         return f"protocol error: {escape(str(failure))}"
 
-    def report(self, error: Exception, where: str) -> None:
+    def report(self, error: BaseException, where: str) -> None:
         """Log what a plugin or an embedder's object raised; the server goes on."""
         self.counters.lasterror = f"{where}: {error}"
         trace = self.log.isEnabledFor(logging.DEBUG)

@@ -17,6 +17,7 @@ from contextlib import suppress
 import anyio
 import anyio.abc
 
+from neosocksd_core.containment import FAULTS
 from neosocksd_core.poller import READ, Poller
 
 Callback = Callable[[int], None]
@@ -111,7 +112,7 @@ class Reactor:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
-        self.on_error: Callable[[Exception], None] = _raise
+        self.on_error: Callable[[BaseException], None] = _raise
         self.watch(self._wake_read, READ, self._run_posted)
 
     def watch(self, fd: int, events: int, callback: Callback) -> Watch:
@@ -119,6 +120,10 @@ class Reactor:
         self.poller.register(fd, events)
         watch = self.watches[fd] = Watch(self, fd, events, callback)
         return watch
+
+    def is_watched(self, fd: int) -> bool:
+        """Whether *fd* is in somebody's hands already."""
+        return fd in self.watches
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Call *callback* once, *delay* seconds from now."""
@@ -169,7 +174,7 @@ class Reactor:
             if watch is not None and watch.batch != batch:
                 try:
                     watch.callback(events)
-                except Exception as error:
+                except FAULTS as error:
                     self.on_error(error)
 
     def run_timers(self) -> float | None:
@@ -183,7 +188,7 @@ class Reactor:
             if timer.callback is not None:
                 try:
                     timer.callback()
-                except Exception as error:
+                except FAULTS as error:
                     self.on_error(error)
         return None
 
@@ -205,7 +210,7 @@ class Reactor:
         for _ in range(len(self._posted)):
             try:
                 self._posted.popleft()()
-            except Exception as error:
+            except FAULTS as error:
                 self.on_error(error)
 
 
@@ -213,5 +218,5 @@ def _nobody(events: int) -> None:
     """Stands for the owner of a watch that is closed, which would else hold each other in memory."""
 
 
-def _raise(error: Exception) -> None:
+def _raise(error: BaseException) -> None:
     raise error

@@ -11,7 +11,7 @@ from typing import Protocol
 import anyio
 
 from neosocksd_core.addresses import Chain, SocketAddress
-from neosocksd_core.containment import contained
+from neosocksd_core.containment import FAULTS, contained, is_cancelled
 from neosocksd_core.dial import CLIENT, Dial, Origin
 from neosocksd_core.errors import DialError
 from neosocksd_core.pipeline import Pipeline
@@ -37,7 +37,16 @@ class Requester(Protocol):
 class Routing:
     """One request that a router decides about. Calls *finish* once, unless it is cancelled before that."""
 
-    __slots__ = ("_connect", "_dial", "_finish", "_pipeline", "_scope", "_session", "_upstreams")
+    __slots__ = (
+        "_connect",
+        "_dial",
+        "_finish",
+        "_pipeline",
+        "_scope",
+        "_session",
+        "_under_way",
+        "_upstreams",
+    )
 
     def __init__(
         self,
@@ -52,6 +61,8 @@ class Routing:
         self._finish: Callable[[Upstream | DialError | Reject], None] | None = finish
         self._scope: anyio.CancelScope | None = None
         self._dial: Dial | None = None
+        self._under_way: set[Dial] = set()
+        """What the router dials by itself."""
         self._upstreams: list[Upstream] = []
         """What the router has dialled by itself and not answered with."""
 
@@ -71,7 +82,7 @@ class Routing:
         )
         try:
             answer = router.route(request)
-        except Exception as error:
+        except FAULTS as error:
             self.crash(error)
             return
         if isawaitable(answer):
@@ -90,9 +101,12 @@ class Routing:
         if self._scope is not None:
             self._scope.cancel()
             self._scope = None
+        # A router that shields itself from being cancelled would wait for them, and a server that stops for the router.
+        for dial in list(self._under_way):
+            dial.abandon()
         self._close_upstreams()
 
-    def crash(self, error: Exception) -> None:
+    def crash(self, error: BaseException) -> None:
         """The router raised what it should not, or answered what is no decision: its request is refused."""
         self._pipeline.report(error, "router")
         self._end(Reject(Reason.NOT_ALLOWED, "the router failed"))
@@ -103,8 +117,6 @@ class Routing:
         self._close_upstreams()
         if finish is not None:
             finish(result)
-        elif isinstance(result, Upstream):
-            result.close()
 
     async def _await_decision(self, answer: Awaitable[Decision]) -> None:
         try:
@@ -112,7 +124,9 @@ class Routing:
         except DialError as error:
             self._scope = None
             self._end(error)
-        except Exception as error:
+        except FAULTS as error:
+            if is_cancelled():
+                raise
             self._scope = None
             self.crash(error)
         else:
@@ -122,9 +136,17 @@ class Routing:
     @contained
     def _on_decision(self, decision: Decision) -> None:
         match decision:
+            case Upstream() if self._pipeline.reactor.is_watched(decision.socket.fileno()):
+                raise ValueError("the connection that it answered with is another session's")
+            case Upstream() if self._finish is None:
+                decision.close()
+            case Upstream() if decision.socket.fileno() < 0:
+                raise ValueError("the connection that it answered with is closed")
             case Upstream():
                 if decision in self._upstreams:
                     self._upstreams.remove(decision)
+                else:
+                    decision.socket.setblocking(False)
                 self._end(decision)
             case Forward():
                 self._close_upstreams()
@@ -144,10 +166,19 @@ class Routing:
 
     async def _dial_for_router(self, forward: Forward) -> Upstream:
         """What a router calls as ``request.dial``."""
+        self._require_session()
         dialling = self._pipeline.dialling
-        upstream = await dialling.dial(self._prefixed(forward), self._origin(forward))
+        upstream = await dialling.dial(
+            self._prefixed(forward), self._origin(forward), self._under_way
+        )
         self._upstreams.append(upstream)
+        self._require_session()
         return upstream
+
+    def _require_session(self) -> None:
+        if self._finish is None:
+            self._close_upstreams()
+            raise DialError(Reason.GENERAL_FAILURE, "the session has ended")
 
     def _close_upstreams(self) -> None:
         while self._upstreams:

@@ -400,6 +400,6 @@ class Server:
             raise NotRunningError("the server is not running")
         return self._runtime
 
-    def _report(self, error: Exception, where: str) -> None:
+    def _report(self, error: BaseException, where: str) -> None:
         if self._runtime is not None:
             self._runtime.pipeline.report(error, where)

@@ -124,28 +124,22 @@ class Session:
         *early_up* is what the client has sent meanwhile, *early_down* what it is to be sent first. *handshake* is given where
         it can take a further request.
         """
+        try:
+            relay = self._join(watch, upstream.socket, stream_filter)
+        except Exception:
+            upstream.close()  # the system has no room for another watch
+            raise
         self._negotiation = None
         self._handshake = handshake
+        self._relay = relay
         self.chain = upstream.chain
         self.outcome = "relaying"
         self.is_granted = True
-        self._pipeline.opened(self)
         if handshake is None:
             self._pipeline.counters.num_success += 1  # of an exchange that is known at its end
-        if stream_filter is None:
-            self._start_relay(watch, upstream.socket, early_up, early_down)
-            return
-        relay = FilterRelay(
-            self._pipeline.reactor,
-            self._socket,
-            watch,
-            upstream.socket,
-            stream_filter,
-            partial(self._on_filter_end, stream_filter),
-            partial(self._pipeline.report, where=f"filter of session {self.id}"),
-        )
-        self._relay = relay
-        relay.start(early_up, early_down)
+        self._pipeline.opened(self)
+        if self._relay is relay:  # an observer may have closed the session
+            relay.start(early_up, early_down)
 
     def expire(self) -> None:
         """The time from accept to relay has passed."""
@@ -203,14 +197,22 @@ class Session:
             case None:
                 return 0, 0
 
-    def _start_relay(
-        self, watch: Watch, upstream: socket.socket, early_up: bytes, early_down: bytes
-    ) -> None:
-        relay = Relay(self._pipeline.movers, self._socket, watch, upstream, self._on_relay_end)
-        if self._relay is not None:
-            relay.up.count, relay.down.count = self.counts()
-        self._relay = relay
-        relay.start(early_up, early_down)
+    def _join(
+        self, watch: Watch, upstream: socket.socket, stream_filter: Filter | None
+    ) -> Relay | FilterRelay:
+        """The relay of the client and *upstream*, to be started."""
+        pipeline = self._pipeline
+        if stream_filter is None:
+            return Relay(pipeline.movers, self._socket, watch, upstream, self._on_relay_end)
+        return FilterRelay(
+            pipeline.reactor,
+            self._socket,
+            watch,
+            upstream,
+            stream_filter,
+            partial(self._on_filter_end, stream_filter),
+            partial(pipeline.report, where=f"filter of session {self.id}"),
+        )
 
     def _on_relay_end(self, orderly: bool) -> None:
         if self.outcome == "relaying":
@@ -226,7 +228,11 @@ class Session:
                 if self._handshake is not None:
                     pipeline.counters.num_success += 1
                     self._handshake = None
-                self._start_relay(relay.client.watch, upstream, b"", b"")
+                tunnel = Relay(
+                    pipeline.movers, client, relay.client.watch, upstream, self._on_relay_end
+                )
+                tunnel.up.count, tunnel.down.count = self.counts()
+                self._relay = tunnel
                 return
             case Outcome.NEXT | Outcome.CLOSE:
                 upstream.close()

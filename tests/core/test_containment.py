@@ -1,5 +1,7 @@
 """What a plugin's object raises stays with the object that called it."""
 
+import asyncio
+
 import pytest
 
 from neosocksd_core.containment import contained
@@ -7,9 +9,9 @@ from neosocksd_core.containment import contained
 
 class Thing:
     def __init__(self) -> None:
-        self.crashes: list[Exception] = []
+        self.crashes: list[BaseException] = []
 
-    def crash(self, error: Exception) -> None:
+    def crash(self, error: BaseException) -> None:
         self.crashes.append(error)
 
     @contained
@@ -22,6 +24,12 @@ class Thing:
 def test_an_exception_ends_the_object_and_nobody_else() -> None:
     thing, error = Thing(), ValueError("x")
     thing.step(None)
+    thing.step(error)
+    assert thing.crashes == [error]
+
+
+def test_a_cancellation_that_is_somebody_elses_ends_the_object_and_nobody_else() -> None:
+    thing, error = Thing(), asyncio.CancelledError()
     thing.step(error)
     assert thing.crashes == [error]
 

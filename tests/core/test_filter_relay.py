@@ -73,7 +73,7 @@ class Joined:
         self.upstream = upstream
         self.filter = stream_filter
         self.outcomes: list[Outcome] = []
-        self.errors: list[Exception] = []
+        self.errors: list[BaseException] = []
         self.finished = threading.Event()
         self.relay: Any = None
 

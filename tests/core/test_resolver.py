@@ -169,7 +169,7 @@ def test_a_resolver_that_raises_fails_the_lookup_and_is_reported() -> None:
 
     async def main() -> None:
         async with open_reactor() as reactor:
-            errors: list[Exception] = []
+            errors: list[BaseException] = []
             reactor.on_error = errors.append
             names = Names(reactor, Broken(), socket.AF_UNSPEC, Counters())
             with pytest.raises(DialError):
