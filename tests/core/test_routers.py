@@ -20,6 +20,7 @@ from neosocksd_core import (
     Upstream,
     hookimpl,
 )
+from neosocksd_core.server import Server
 from neosocksd_core.testing import (
     BlackHole,
     Client,
@@ -28,7 +29,9 @@ from neosocksd_core.testing import (
     PlainPlugin,
     RunningServer,
     plain_request,
+    run_async,
 )
+from neosocksd_core.testing.running import Backend
 
 Serve = Callable[..., RunningServer]
 TARGET = ("192.0.2.1", 80)
@@ -207,3 +210,26 @@ def test_an_observer_can_close_the_session_that_it_is_told_of(
         client.receive_until_closed()
     server.wait_idle()
     assert closing.told == ["relaying", "closed by request", "closed by request"]
+
+
+def test_a_program_that_is_cancelled_while_a_router_thinks_logs_no_error(backend: Backend) -> None:
+    async def main() -> None:
+        thinking = anyio.Event()
+
+        class Thinking:
+            async def route(self, request: Request) -> Decision:
+                thinking.set()
+                await anyio.sleep_forever()
+                raise AssertionError
+
+        settings = {"listen": "127.0.0.1:0"}
+        with anyio.CancelScope() as scope:
+            async with Server(settings, plugins=[PlainPlugin], router=Thinking()) as server:
+                async with await anyio.connect_tcp(*server.addresses[0][:2]) as client:
+                    await client.send(plain_request(TARGET))
+                    await thinking.wait()
+                    scope.cancel()
+                    await anyio.sleep_forever()
+        assert scope.cancelled_caught
+
+    run_async(main, backend)
