@@ -99,12 +99,18 @@ class Invocation:
             raise ConfigurationError(f"{origin}:{rest}") from None
 
     def reread(self) -> Configuration:
-        """As :meth:`configure`, with the file as it is now. The plugins stay those of the start.
+        """As :meth:`configure`, with the file as it is now. The plugins stay those of the start; where the file asks for others, a
+        warning says so.
 
         :raises ConfigurationError: naming what is wrong.
         """
         self._values = self._read()
-        return self.configure()
+        chosen = self._selection_of_file()
+        fresh = self.configure()
+        if chosen == self._selection:
+            return fresh
+        changed = "the choice of plugins has changed, which takes effect after a restart"
+        return Configuration(fresh.settings, (*fresh.warnings, changed))
 
     def _parse(self) -> None:
         """Take the flags out of the arguments, wherever they stand; what is left is the subcommand and its own."""
@@ -134,10 +140,13 @@ class Invocation:
             if self.path is not None and self.path.suffix != ".toml":
                 select(self.plugins, named)  # one of them may know the format
             self._values = self._read()
-        file = selection(self._values, str(self.path), self.path and self.path.parent)
-        select(self.plugins, override(file, named))
+        self._selection = self._selection_of_file()
+        select(self.plugins, override(self._selection, named))
         if self.plugins.schema is not before:
             self._parse()
+
+    def _selection_of_file(self) -> Selection:
+        return selection(self._values, str(self.path), self.path and self.path.parent)
 
     def _read(self) -> Mapping[str, Any]:
         return {} if self.path is None else read_configuration(self.path, self.plugins)

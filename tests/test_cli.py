@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import cast
 
@@ -208,8 +209,12 @@ def test_it_serves_until_a_signal_and_ends_with_status_0(loop: str, number: sign
 
 
 def test_without_any_listener_it_listens_on_1080() -> None:
-    done = run("check", "--http", "127.0.0.1:0")
-    assert done.returncode == 0
+    with ExitStack() as stack:
+        with suppress(OSError):  # somebody else listens there already
+            stack.enter_context(socket.create_server(("127.0.0.1", 1080)))
+        done = run()
+    assert done.returncode == 1
+    assert done.stderr == "neosocksd: cannot listen on 127.0.0.1:1080: Address already in use\n"
 
 
 def test_a_second_signal_does_not_wait_for_sessions(tmp_path: Path) -> None:
@@ -247,6 +252,23 @@ def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
         assert greet(command.addresses[0]) == b"\x05\x00"
         assert command.stop() == 0
     assert not [line for line in command.lines if "session" in line]
+
+
+def test_a_choice_of_plugins_that_a_reload_cannot_follow_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text('plugins = ["nameserver"]\n')
+    with Command("-c", "a.toml", cwd=tmp_path) as command:
+        file.write_text('plugins = ["nameserver"]\ntimeout = 5\n')
+        command.send_signal(signal.SIGHUP)
+        command.wait_for("NOTICE reloaded")
+        assert not [line for line in command.lines if "plugins" in line]
+        file.write_text('no_plugins = ["forward"]\n')
+        command.send_signal(signal.SIGHUP)
+        command.wait_for("the choice of plugins has changed, which takes effect after a restart")
+        file.write_text("plugins = 3\n")
+        command.send_signal(signal.SIGHUP)
+        command.wait_for("ERROR not reloaded: a.toml: plugins: expected a list of names")
+        assert command.stop() == 0
 
 
 def test_signals_without_a_meaning_do_not_end_it() -> None:
