@@ -55,9 +55,14 @@ class DeadlineQueue(Generic[ItemT]):
         self._timer = None
         now = time.monotonic()
         due = list(itertools.takewhile(lambda entry: entry[1] <= now, self._deadlines.items()))
-        for item, _ in due:
-            if self._deadlines.pop(item, None) is not None:
-                self._expire(item)
-        for deadline in self._deadlines.values():
-            self._timer = self._reactor.call_later(max(deadline - now, 0.0), self._run)
-            return
+        try:
+            for item, _ in due:
+                if self._deadlines.pop(item, None) is not None:
+                    self._expire(item)
+        finally:
+            if self._timer is not None:  # of an item that was added meanwhile
+                self._timer.cancel()
+                self._timer = None
+            first = next(iter(self._deadlines.values()), None)
+            if first is not None:
+                self._timer = self._reactor.call_later(max(first - now, 0.0), self._run)

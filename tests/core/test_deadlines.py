@@ -53,3 +53,25 @@ def test_a_shorter_limit_holds_for_the_items_that_are_here() -> None:
             queue.close()
 
     run_async(main)
+
+
+def test_an_item_whose_end_raises_takes_no_other_items_limit_away() -> None:
+    async def main() -> None:
+        async with open_reactor() as reactor:
+            errors: list[BaseException] = []
+            reactor.on_error = errors.append
+            done = anyio.Event()
+
+            def expire(item: str) -> None:
+                if item == "bad":
+                    raise ZeroDivisionError
+                done.set()
+
+            queue = DeadlineQueue(reactor, 0.01, expire)
+            queue.add("bad")
+            queue.add("good")
+            await done.wait()
+            assert [type(error) for error in errors] == [ZeroDivisionError]
+            queue.close()
+
+    run_async(main)
