@@ -19,6 +19,9 @@ from neosocksd_core.protocols import Frontend, Router
 from neosocksd_core.reasons import Reason
 from neosocksd_core.requests import Connect, Decision, Forward, Reject, Request, Upstream
 
+ABANDON_SECONDS = 0.1
+"""How long dials that a router has under way may take to be cancelled with it."""
+
 
 class Requester(Protocol):
     """The session that a request belongs to: it is told how far its request has come."""
@@ -101,10 +104,16 @@ class Routing:
         if self._scope is not None:
             self._scope.cancel()
             self._scope = None
-        # A router that shields itself from being cancelled would wait for them, and a server that stops for the router.
+        if self._under_way:
+            self._pipeline.reactor.spawn(self._abandon, name=f"abandon {self._session.id}")
+        self._close_upstreams()
+
+    async def _abandon(self) -> None:
+        """End the dials that a cancellation has not: a router that shields itself would wait for them, and a server that stops for it."""
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(ABANDON_SECONDS)
         for dial in list(self._under_way):
             dial.abandon()
-        self._close_upstreams()
 
     def crash(self, error: BaseException) -> None:
         """The router raised what it should not, or answered what is no decision: its request is refused."""
