@@ -29,10 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, START_ERROR)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (
-        BrokenPipeError
-    ):  # of a pager that has been left: nobody reads on, Python's own flush at the exit included
+    except OSError as error:
+        # Standard output takes no more; what Python flushes at the exit is to raise nothing again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not isinstance(error, BrokenPipeError):  # a pager that has been left knows
+            print("neosocksd:", error.strerror or error, file=sys.stderr)
         return START_ERROR
     return status
 

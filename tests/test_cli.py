@@ -199,6 +199,15 @@ def test_an_address_of_another_machine_is_one_line_and_status_1() -> None:
 # Serving.
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_full_disk_is_told_in_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(
+            [COMMAND, "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (ran.returncode, ran.stderr) == (1, "neosocksd: No space left on device\n")
+
+
 @pytest.mark.parametrize("loop", ["auto", "asyncio", "uvloop", "trio"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_until_a_signal_and_ends_with_status_0(loop: str, number: signal.Signals) -> None:
