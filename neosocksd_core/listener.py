@@ -1,13 +1,15 @@
 """Listeners: sockets bound before any event loop runs, and the loop that accepts from them.
 
 Accepting survives everything: a connection that vanished again is passed over, and where descriptors or memory have run
-out, accepting pauses and the connections that stand go on.
+out, accepting pauses and the connections that stand go on. It pauses before that, too, so that who was let in can be served.
 """
 
 import errno
 import logging
 import os
+import resource
 import socket
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -116,9 +118,16 @@ class Listener:
     """Accepts from one socket until it is stopped."""
 
     def __init__(
-        self, reactor: Reactor, sock: socket.socket, on_accept: OnAccept, log: logging.Logger
+        self,
+        reactor: Reactor,
+        sock: socket.socket,
+        on_accept: OnAccept,
+        log: logging.Logger,
+        needed: Callable[[], int] = lambda: 0,
     ) -> None:
+        """*needed*: how many descriptors those that were accepted will yet want."""
         self._reactor = reactor
+        self._needed = needed
         self._socket = sock
         self._is_v6 = sock.family == socket.AF_INET6
         self.on_accept = on_accept
@@ -136,6 +145,8 @@ class Listener:
 
     def _on_readable(self, events: int) -> None:
         accept, on_accept = self._socket.accept, self.on_accept
+        limit = _max_descriptors()
+        many = limit // 2
         for _ in range(ACCEPTS_A_WAKE):
             try:
                 sock, client = accept()
@@ -143,7 +154,7 @@ class Listener:
                 return
             except OSError as error:
                 if error.errno in _EXHAUSTED:
-                    self._rest(error)
+                    self._rest(os.strerror(error.errno or 0))
                     return
                 # The connection was gone before it was taken, or a firewall refused it (accept(2)): on to the next.
                 self._log.debug("accept: %s", os.strerror(error.errno or 0))
@@ -151,16 +162,26 @@ class Listener:
             sock.setblocking(False)
             if self._is_v6 and client[0].startswith(_MAPPED):
                 client = (client[0].removeprefix(_MAPPED), client[1])
+            descriptor = sock.fileno()
             on_accept(sock, client)
+            # Numbers are given out from the lowest, so this one tells how many are in use.
+            if descriptor > many and descriptor + self._needed() >= limit:
+                self._rest("few descriptors are left")
+                return
 
-    def _rest(self, error: OSError) -> None:
+    def _rest(self, why: str) -> None:
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + LOG_SECONDS
-            self._log.error("cannot accept, clients have to wait: %s", error.strerror)
+            self._log.error("cannot accept, clients have to wait: %s", why)
         self._watch.want(0)
         self._pause = self._reactor.call_later(PAUSE_SECONDS, self._resume)
 
     def _resume(self) -> None:
         self._pause = None
         self._watch.want(READ)
+
+
+def _max_descriptors() -> int:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit

@@ -4,7 +4,9 @@ Both come after the listeners are bound, and before any thread exists.
 """
 
 import os
+import resource
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 
 from neosocksd_core.errors import ConfigurationError, NeosocksdError
@@ -21,6 +23,18 @@ class Identity:
     user: str | None
     uid: int | None
     gid: int | None
+
+
+MAX_DESCRIPTORS = 1 << 20
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process as many descriptors as it may allow itself: the usual 1024 are 500 sessions."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):  # a system may refuse more than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def parse_identity(text: str) -> Identity:

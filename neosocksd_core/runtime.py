@@ -18,6 +18,8 @@ from neosocksd_core.resolver import Names
 from neosocksd_core.services import ControlListener, Service
 from neosocksd_core.session import serve
 
+_SPARE_DESCRIPTORS = 8
+
 
 class NotRunningError(NeosocksdError):
     """What was asked for needs a running server."""
@@ -57,7 +59,13 @@ class Runtime:
             if sock in self._listeners:
                 self._listeners[sock].on_accept = accept
             else:
-                self._listeners[sock] = Listener(self.reactor, sock, accept, self._log)
+                self._listeners[sock] = Listener(
+                    self.reactor, sock, accept, self._log, self._needed_descriptors
+                )
+
+    def _needed_descriptors(self) -> int:
+        """One for the upstream of each half-open connection, and a few for pipes, look-ups and the log."""
+        return self.pipeline.table.num_halfopen + _SPARE_DESCRIPTORS
 
     def _acceptor_of(self, place: Place) -> OnAccept:
         """What gets the connections of a place."""

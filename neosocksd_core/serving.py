@@ -42,6 +42,7 @@ def serve(invocation: Invocation) -> int:
         identity = parse_user(settings)
         server = Server(settings, plugins=invocation.plugins, reread=partial(reread, invocation))
     process.hold_standard_descriptors()
+    process.raise_descriptor_limit()
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     # Until the loop runs and has handlers of its own.

@@ -69,6 +69,22 @@ def test_r1_without_descriptors_living_sessions_are_served_and_others_later(
     assert command.wait() == 0
 
 
+def test_r1_with_few_descriptors_clients_wait_and_each_is_served(
+    run: Run, echo: EchoServer
+) -> None:
+    """Who is let in needs a second descriptor for its upstream: no more are let in than there are such."""
+    command = run("--drain", "0")
+    command.limit_descriptors(40)
+    clients = [Client(command.address) for _ in range(60)]
+    for client in clients:
+        client.send(socks5_request(echo.address) + b"question")
+    for client in clients:
+        client.expect(b"\x05\x00\x05\x00\x00\x01")
+        client.receive(6)
+        client.expect(b"question")
+        client.close()
+
+
 def leave_free(command: Command, count: int) -> list[Client]:
     """Leave the command *count* descriptors; returns clients that hold those in between."""
     fillers: list[Client] = []

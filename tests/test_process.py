@@ -130,3 +130,12 @@ def test_open_standard_descriptors_are_left_alone() -> None:
     before = "before = [os.fstat(n) for n in (0, 1, 2)]; count = len(os.listdir('/proc/self/fd'))\n"
     after = "print(before == [os.fstat(n) for n in (0, 1, 2)], count == len(os.listdir('/proc/self/fd')))"
     assert child(before + "hold_standard_descriptors()\n" + after) == "True True\n"
+
+
+def test_the_limit_of_descriptors_is_raised_as_far_as_it_may_be() -> None:
+    code = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 256))
+raise_descriptor_limit()
+print(*resource.getrlimit(resource.RLIMIT_NOFILE))"""
+    assert child(code) == "256 256\n"

@@ -85,7 +85,7 @@ def test_a_connection_that_was_gone_before_it_was_taken_is_passed_over(
     accept_in_spite_of([code, code, code], backend)
 
 
-@pytest.mark.logs_error("clients have to wait: on purpose")
+@pytest.mark.logs_error("clients have to wait")
 @pytest.mark.parametrize(
     "code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM], ids=errno.errorcode.get
 )
