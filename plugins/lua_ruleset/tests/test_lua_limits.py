@@ -264,6 +264,8 @@ HEAVY_CALLS = {
     "compare": "local s = long == long2",
     "upper": "local s = long:upper()",
     "sub": "local s = long:sub(2)",
+    "utf8": "local s = utf8.len(long)",
+    "tonumber": "local s = tonumber(long)",
     "insert": "table.insert(many, 1, 1)",
     "read": "local f = io.open('/dev/zero') f:read(1 << 22) f:close()",
     "move": "table.move(many, 1, 1e9, 1, {})",
@@ -320,6 +322,9 @@ ARGUMENT_ERRORS = {
     "string.format('%d', 'x')": "bad argument #2 to 'format' (number expected, got string)",
     "table.concat({ {} })": "invalid value (table) at index 1 in table for 'concat'",
     "table.sort(1)": "bad argument #1 to 'sort' (table expected, got number)",
+    "tonumber()": "bad argument #1 to 'tonumber' (value expected)",
+    "tonumber('1', 99)": "bad argument #2 to 'tonumber' (base out of range)",
+    "utf8.len({})": "bad argument #1 to 'len' (string expected, got table)",
     "string.rep(nil, 2)": "bad argument #1 to 'rep' (string expected, got nil)",
 }
 

@@ -7,7 +7,8 @@ local bridge = ...
 local guard, patterns = bridge.load("guard"), bridge.load("patterns")
 local check = bridge.check
 
-local error, math_type, max, min, type = error, math.type, math.max, math.min, type
+local error, math_type, max, min, next, tonumber, type, utf8 =
+    error, math.type, math.max, math.min, next, tonumber, type, utf8
 local find, format, gmatch, gsub, match, rep, sub =
     string.find, string.format, string.gmatch, string.gsub, string.match, string.rep, string.sub
 local pcall, relocated, spend = guard.pcall, guard.relocated, guard.spend
@@ -38,6 +39,23 @@ for _, name in ipairs({ "lower", "reverse", "upper" }) do
         spend(#text)
         return change(text)
     end
+end
+
+for name in next, utf8 do
+    local read = utf8[name]
+    if type(read) == "function" and name ~= "char" and name ~= "codes" then
+        utf8[name] = function(text, ...)
+            if type(text) == "string" then spend(#text) end
+            return relocated(name, pcall(read, text, ...))
+        end
+    end
+end
+
+-- A text that is no number has to be read to its end to be told.
+function _G.tonumber(...)
+    local value = ...
+    if type(value) == "string" then spend(#value) end
+    return relocated("tonumber", pcall(tonumber, ...))
 end
 
 -- What a pattern may try.
