@@ -23,6 +23,9 @@ ABANDON_SECONDS = 0.1
 """How long dials that a router has under way may take to be cancelled with it."""
 
 
+_DECISIONS = (Forward, Reject, Upstream)
+
+
 class Requester(Protocol):
     """The session that a request belongs to: it is told how far its request has come."""
 
@@ -88,7 +91,7 @@ class Routing:
         except FAULTS as error:
             self.crash(error)
             return
-        if isawaitable(answer):
+        if not isinstance(answer, _DECISIONS) and isawaitable(answer):
             self._scope = self._pipeline.reactor.spawn(
                 partial(self._await_decision, answer), name=f"route {session.id}"
             )
@@ -145,25 +148,30 @@ class Routing:
     @contained
     def _on_decision(self, decision: Decision) -> None:
         match decision:
-            case Upstream() if self._pipeline.reactor.is_watched(decision.socket.fileno()):
-                raise ValueError("the connection that it answered with is another session's")
-            case Upstream() if self._finish is None:
-                decision.close()
-            case Upstream() if decision.socket.fileno() < 0:
-                raise ValueError("the connection that it answered with is closed")
-            case Upstream():
-                if decision in self._upstreams:
-                    self._upstreams.remove(decision)
-                else:
-                    decision.socket.setblocking(False)
-                self._end(decision)
             case Forward():
                 self._close_upstreams()
                 self._start_dial(self._prefixed(decision))
             case Reject():
                 self._end(decision)
+            case Upstream():
+                self._use(decision)
             case _:
                 raise TypeError(f"not a decision: {decision!r}")
+
+    def _use(self, upstream: Upstream) -> None:
+        """The router answers with a connection, one that it has dialled by :attr:`Request.dial` or one of its own."""
+        if self._pipeline.reactor.is_watched(upstream.socket.fileno()):
+            raise ValueError("the connection that it answered with is another session's")
+        if self._finish is None:
+            upstream.close()
+            return
+        if upstream.socket.fileno() < 0:
+            raise ValueError("the connection that it answered with is closed")
+        if upstream in self._upstreams:
+            self._upstreams.remove(upstream)
+        else:
+            upstream.socket.setblocking(False)
+        self._end(upstream)
 
     def _start_dial(self, forward: Forward) -> None:
         if self._finish is not None:

@@ -70,7 +70,6 @@ class Api:
             "statistics": self._statistics,
             "resolve": self._resolve,
             "splithostport": _splithostport,
-            "parse_ipv4": _parse_ipv4,
             "parse_ipv6": _parse_ipv6,
             "set_interval": self._setinterval,
             "clock": time.time,
@@ -167,13 +166,6 @@ def _splithostport(text: bytes) -> NativeResult:
     except AddressError:
         raise LuaCallError(b"failed splitting address: " + text[:300]) from None
     return host, port
-
-
-def _parse_ipv4(text: bytes) -> NativeResult:
-    try:
-        return int.from_bytes(socket.inet_pton(socket.AF_INET, text.decode("ascii")), "big")
-    except (OSError, ValueError):
-        return None
 
 
 def _parse_ipv6(text: bytes) -> NativeResult:

@@ -28,7 +28,7 @@ from neosocksd_lua_ruleset.regex import Regexes
 from neosocksd_lua_ruleset.rpc import RpcClient
 from neosocksd_lua_ruleset.scripts import chunk_name, read_script
 from neosocksd_lua_ruleset.ticker import Ticker
-from neosocksd_lua_ruleset.vm import Limits, LuaFailure, Vm
+from neosocksd_lua_ruleset.vm import Limits, LuaFailure, Vm, entrance
 
 __all__ = ["Engine", "Measure", "ScriptError"]
 
@@ -75,8 +75,8 @@ class Engine:
             sandbox=settings.sandbox,
             traceback=settings.traceback,
         )
-        self.router.connect(weakly(self._vm.enter))
-        self.calls.connect(weakly(self._vm.enter))
+        self.router.connect(entrance(self._vm))
+        self.calls.connect(entrance(self._vm))
 
     @property
     def log(self) -> logging.Logger:

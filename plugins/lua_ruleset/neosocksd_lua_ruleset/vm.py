@@ -140,6 +140,19 @@ class Vm:
         self._runtime.set_max_memory(0)
 
 
+def entrance(vm: Vm) -> Entry:
+    """``vm.enter`` for what the machine holds in turn: it does not keep the machine alive."""
+    find = weakref.ref(vm)
+
+    def enter(name: str, /, *arguments: Primitive) -> tuple[Primitive, ...]:
+        found = find()
+        if found is None:
+            raise ReferenceError("the machine is gone")
+        return found.enter(name, *arguments)
+
+    return enter
+
+
 def _deny(*_: object) -> Any:
     raise AttributeError("Python objects are closed to Lua")
 

@@ -3,12 +3,12 @@
 local bridge = ...
 local guard, routines, check = bridge.load("guard"), bridge.load("routines"), bridge.check
 
-local collectgarbage, error, pack, select, traceback, type =
-    collectgarbage, error, table.pack, select, debug.traceback, type
+local collectgarbage, error, find, match, pack, select, tointeger, tonumber, traceback, type =
+    collectgarbage, error, string.find, string.match, table.pack, select, math.tointeger, tonumber, debug.traceback, type
 
 local native = {}
 for _, name in ipairs({
-    "config", "resolve", "splithostport", "parse_ipv4", "parse_ipv6", "set_interval", "invoke", "statistics", "clock",
+    "config", "resolve", "splithostport", "parse_ipv6", "set_interval", "invoke", "statistics", "clock",
     "log_error", "exit",
 }) do
     native[name] = bridge.native(name)
@@ -53,11 +53,17 @@ function neosocksd.splithostport(address)
     return host, port
 end
 
--- An IPv4 address as an integer; nil if it is none.
+local DOTTED = "^(%d%d?%d?)%.(%d%d?%d?)%.(%d%d?%d?)%.(%d%d?%d?)$"
+local ZERO = "%f[%d]0%d" -- before a number, which some read as octal
+
+-- An IPv4 address as an integer; nil if it is none. In Lua, since every request for an address asks for it.
 function neosocksd.parse_ipv4(text)
     text = check.string(text, 1, "parse_ipv4")
-    local _, address = native.parse_ipv4(text)
-    return address
+    local a, b, c, d = match(text, DOTTED)
+    if not a or find(text, ZERO) then return nil end
+    a, b, c, d = tointeger(tonumber(a)), tointeger(tonumber(b)), tointeger(tonumber(c)), tointeger(tonumber(d))
+    if a > 255 or b > 255 or c > 255 or d > 255 then return nil end
+    return a << 24 | b << 16 | c << 8 | d
 end
 
 -- An IPv6 address as two integers, the high half first; nil if it is none.
