@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import pytest
 
@@ -36,9 +36,17 @@ def find_programs() -> tuple[str, str]:
     """The paths of chromedriver and the browser. Without them the test is skipped, or fails where ``REQUIRE_PEERS`` is set."""
     driver = shutil.which("chromedriver")
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if driver and browser:
-        return driver, browser
-    message = "chromedriver or Chromium is not installed"
+    if not driver or not browser:
+        _miss("chromedriver or Chromium is not installed")
+    return driver, browser
+
+
+def find_program(name: str) -> str:
+    """The path of a program. Without it the test is skipped, or fails where ``REQUIRE_PEERS`` is set."""
+    return shutil.which(name) or _miss(f"{name} is not installed")
+
+
+def _miss(message: str) -> NoReturn:
     if os.environ.get("REQUIRE_PEERS"):
         pytest.fail(f"{message}, and REQUIRE_PEERS is set")
     pytest.skip(message)

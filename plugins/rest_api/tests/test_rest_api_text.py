@@ -1,7 +1,6 @@
 """The text endpoints of the original: layout, switches, Prometheus' format."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 
@@ -13,6 +12,7 @@ from neosocksd_core import ServerContext, hookimpl
 from neosocksd_core.testing import Client, EchoServer, PlainPlugin, RunningServer, plain_request
 from neosocksd_rest_api import RestApi
 from neosocksd_rest_api.report import format_bytes, format_duration, quantile
+from neosocksd_rest_api.testing import find_program
 
 Serve = Callable[..., RunningServer]
 
@@ -151,11 +151,17 @@ def test_metrics_are_in_the_format_of_prometheus(
     assert values["other",] == 1
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl_gets_what_it_asks_for(server: RunningServer) -> None:
     base = "http://{}:{}".format(*server.addresses[1][:2])
     for arguments in (["/stats"], ["/stats", "-X", "POST"], ["/stats", "--compressed"]):
-        command = ["curl", "-sf", "--noproxy", "*", base + arguments[0], *arguments[1:]]
+        command = [
+            find_program("curl"),
+            "-sf",
+            "--noproxy",
+            "*",
+            base + arguments[0],
+            *arguments[1:],
+        ]
         ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
         assert "Num Sessions        : " in ran.stdout
 
