@@ -103,9 +103,9 @@ Decision = Forward | Reject | Upstream
 """What a router answers: connect there, refuse, or use this connection that it has dialled itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Request:
-    """A client's request, as a router sees it."""
+    """A client's request, as a router sees it. Each is one of its own; changing it changes nothing of the session."""
 
     session_id: int
     client: SocketAddress
@@ -114,7 +114,7 @@ class Request:
     target: Address
     address_type: AddressType
     credentials: Credentials | None
-    dial: Callable[[Forward], Awaitable[Upstream]] = field(repr=False, compare=False)
+    dial: Callable[[Forward], Awaitable[Upstream]] = field(repr=False)
     """``await request.dial(Forward(…))`` connects now and returns an :class:`Upstream` to answer
     with, or raises :class:`~neosocksd_core.errors.DialError`, after which another way may be tried."""
 
