@@ -17,7 +17,7 @@ from neosocksd_core import ConfigurationError, ServerContext
 from neosocksd_core.log import escape
 from neosocksd_lua_ruleset import clocks, compression
 from neosocksd_lua_ruleset.api import Api, Attached
-from neosocksd_lua_ruleset.bridge import Native, Primitive, decode, weakly
+from neosocksd_lua_ruleset.bridge import Native, Primitive, decode, encode, weakly
 from neosocksd_lua_ruleset.callbacks import LuaRouter
 from neosocksd_lua_ruleset.calls import Calls, ScriptError
 from neosocksd_lua_ruleset.config import LuaRulesetSettings
@@ -163,15 +163,15 @@ class Engine:
         """Whether a script has installed one."""
         return bool(self._vm.enter("has_ruleset")[0])
 
-    # Callbacks that answer with a text.
+    # Callbacks that answer with a text. What fails is logged, and there is no text.
 
     def stats(self, interval: float, query: str) -> str | None:
         """What ``ruleset.stats`` says."""
-        return self._text(self._vm.enter("stats", interval, query.encode()))
+        return self._text("stats", interval, encode(query))
 
     def metrics(self) -> str | None:
         """What ``ruleset.metrics`` says."""
-        return self._text(self._vm.enter("metrics"))
+        return self._text("metrics")
 
     def health(self) -> str | None:
         """None while ``ruleset.healthy`` finds nothing wrong, else what it says, or how it failed."""
@@ -206,10 +206,11 @@ class Engine:
         self.ticker.stop()
         self._flights.close()
 
-    def _text(self, answer: tuple[Primitive, ...]) -> str | None:
-        ok, text = (*answer, None)[:2]
+    def _text(self, name: str, *arguments: Primitive) -> str | None:
+        ok, text = (*self._vm.enter(name, *arguments), None)[:2]
         if not ok:
-            raise ScriptError(_bytes(text))
+            self.log.error("ruleset: %s: %s", name, escape(_bytes(text), 1024))
+            return None
         return None if text is None else decode(_bytes(text))
 
     def _wake(self, identity: int, *results: Primitive) -> None:

@@ -417,10 +417,44 @@ def test_without_stats_there_is_no_text(rule: Rule, chunk: str) -> None:
     assert report(rule(chunk)) == []
 
 
-@pytest.mark.logs_error("report_stats")
-@pytest.mark.parametrize("body", ["error('boom')", "return {}", "await.idle()"])
-def test_stats_that_fail_are_logged(rule: Rule, body: str) -> None:
+FAILURES = [
+    ("error('boom', 0)", "boom"),
+    ("return {}", "ruleset.%s returned a table, expected a string"),
+    ("await.idle()", "not in asynchronous routine"),
+]
+
+
+@pytest.mark.logs_error("ruleset: stats: ")
+@pytest.mark.parametrize(("body", "message"), FAILURES)
+def test_stats_that_fail_are_one_line_of_the_log(
+    rule: Rule, caplog: pytest.LogCaptureFixture, body: str, message: str
+) -> None:
     assert report(rule(f"return {{ stats = function() {body} end }}")) == []
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.getMessage().endswith(message.replace("%s", "stats"))
+    assert record.exc_info is None
+
+
+def test_the_query_of_stats_may_be_any_bytes(rule: Rule) -> None:
+    server = rule("return { stats = function(_, q) return #q .. ':' .. q:byte() end }")
+    assert report(server, 1.0, "\udcff") == ["1:255"]
+
+
+def test_stats_may_be_a_number(rule: Rule) -> None:
+    assert report(rule("return { stats = function() return 7 end }")) == ["7"]
+
+
+@pytest.mark.logs_error("ruleset: metrics: ")
+@pytest.mark.parametrize(("body", "message"), FAILURES)
+def test_metrics_that_fail_are_one_line_of_the_log_and_those_of_the_machine_stay(
+    rule: Rule, caplog: pytest.LogCaptureFixture, body: str, message: str
+) -> None:
+    running = rule(f"return {{ metrics = function() {body} end }}").running
+    [text] = running.call(running.server.plugins.report_metrics, running.server)
+    assert "\nneosocksd_lua_memory_bytes " in text
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.getMessage().endswith(message.replace("%s", "metrics"))
+    assert record.exc_info is None
 
 
 def test_the_runtime_report_tells_of_the_machine(rule: Rule) -> None:
