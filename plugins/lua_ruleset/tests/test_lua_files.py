@@ -143,18 +143,6 @@ def test_the_setting_lua_chooses_the_version(rule: Rule, echo: EchoServer, lua: 
     assert server.reply("x.test", 1) == 0
 
 
-@pytest.mark.logs_error("stack traceback", "boom1")
-def test_traceback_logs_where_a_callback_failed(
-    rule: Rule, caplog: pytest.LogCaptureFixture
-) -> None:
-    server = rule(
-        "local function deep(x) error('boom' .. x) end return { resolve = function() deep(1) end }",
-        traceback=True,
-    )
-    assert server.reply("x.test", 1) == 2
-    assert any("deep" in r.getMessage() for r in caplog.records)
-
-
 # modules
 
 

@@ -4,7 +4,7 @@ local bridge = ...
 local runs, routines = bridge.load("runs"), bridge.load("routines")
 
 local select, tostring, type, unpack = select, tostring, type, table.unpack
-local pcall, describe, ENDED = bridge.load("guard").pcall, routines.describe, routines.ENDED
+local protected, describe, ENDED = routines.protected, routines.describe, routines.ENDED
 local begin, leave, guarded, closing = runs.begin, runs.leave, runs.guarded, runs.closing
 local G = _G
 
@@ -97,14 +97,14 @@ end
 
 local function callback(name)
     return guarded(function(...)
-        return text_or_nil(name, pcall(call_optional, name, ...))
+        return text_or_nil(name, protected(call_optional, name, ...))
     end)
 end
 
 entry.stats, entry.metrics, entry.healthy = callback("stats"), callback("metrics"), callback("healthy")
 
 entry.tick = guarded(function(now)
-    local ok, message = pcall(call_optional, "tick", now)
+    local ok, message = protected(call_optional, "tick", now)
     if not ok then routines.log("ruleset.tick", message) end
 end)
 -- The server stops: nothing that a routine waits for will happen.

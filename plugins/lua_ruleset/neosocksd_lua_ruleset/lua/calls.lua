@@ -4,7 +4,7 @@ local bridge = ...
 local runs, routines, packages = bridge.load("runs"), bridge.load("routines"), bridge.load("packages")
 
 local setmetatable = setmetatable
-local pcall, describe = bridge.load("guard").pcall, routines.describe
+local pcall, protected, describe = bridge.load("guard").pcall, routines.protected, routines.describe
 local guarded, closing = runs.guarded, runs.closing
 local marshal = bridge.load("marshal")
 local G = _G
@@ -16,7 +16,7 @@ local function environment() return setmetatable({}, { __index = G }) end
 entry.invoke = guarded(function(text)
     local chunk, message = packages.compile(text, "=(invoke)", environment())
     if not chunk then return false, message end
-    local ok, failure = pcall(chunk)
+    local ok, failure = protected(chunk)
     if not ok then return false, describe(failure) end
     return true
 end)

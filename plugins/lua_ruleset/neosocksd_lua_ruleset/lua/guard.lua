@@ -111,7 +111,7 @@ function guard.interrupt(message)
 end
 
 guard.hook = function(co) sethook(co, hook, "", INSTRUCTIONS) end
-guard.pcall, guard.resume, guard.create, guard.close = pcall, resume, create, close
+guard.pcall, guard.xpcall, guard.resume, guard.create, guard.close = pcall, xpcall, resume, create, close
 
 local function pass(ok, ...)
     if not ok and interrupted then error(interrupted, 0) end

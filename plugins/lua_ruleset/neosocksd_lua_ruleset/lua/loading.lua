@@ -4,7 +4,7 @@ local bridge = ...
 local runs, routines, packages = bridge.load("runs"), bridge.load("routines"), bridge.load("packages")
 
 local error, next, tostring, type, unpack = error, next, tostring, type, table.unpack
-local describe = routines.describe
+local protected, describe = routines.protected, routines.describe
 local enter, leave, loading = bridge.load("guard").enter, runs.leave, runs.loading
 local G, package = _G, package
 
@@ -22,7 +22,7 @@ end
 entry.load = loading(function(text, name)
     local chunk, message = packages.compile(text, name)
     if not chunk then return false, message end
-    local ok, failure = packages.attempt(install, chunk, "ruleset")
+    local ok, failure = packages.attempt(protected, install, chunk, "ruleset")
     if not ok then return false, describe(failure) end
     return true
 end)
@@ -30,7 +30,7 @@ end)
 entry.replace = loading(function(text, name, module)
     local chunk, message = packages.compile(text, name)
     if not chunk then return false, message end
-    local ok, failure = packages.attempt(packages.replace, module, chunk)
+    local ok, failure = packages.attempt(protected, packages.replace, module, chunk)
     if not ok then return false, describe(failure) end
     return true
 end)
@@ -73,7 +73,7 @@ end
 local function configuration(text, name)
     local chunk, message = packages.compile(text, name)
     if not chunk then return false, message end
-    local ok, found = packages.attempt(configure, chunk)
+    local ok, found = packages.attempt(protected, configure, chunk)
     if not ok then return false, describe(found) end
     return true, unpack(found)
 end

@@ -87,8 +87,8 @@ local function put_back(t, before)
     for key, value in next, before do rawset(t, key, value) end
 end
 
--- Calls f(…); if that fails, the globals and the loaded modules are as they were.
-function packages.attempt(f, ...)
+-- Gives what call(f, …) does, a protected call; if that fails, the globals and the loaded modules are as they were.
+function packages.attempt(call, f, ...)
     local globals, modules = copy(G), copy(loaded)
     local function keep(ok, ...)
         if not ok then
@@ -97,7 +97,7 @@ function packages.attempt(f, ...)
         end
         return ok, ...
     end
-    return keep(pcall(f, ...))
+    return keep(call(f, ...))
 end
 
 function packages.compile(text, name, env)
@@ -124,7 +124,7 @@ function package.replace(name, chunk)
     else
         check.callable(chunk, 2, "replace")
     end
-    local ok, value = packages.attempt(replace, name, chunk)
+    local ok, value = packages.attempt(pcall, replace, name, chunk)
     if not ok then error(value, 0) end
     return value
 end

@@ -7,11 +7,11 @@
 local bridge = ...
 local guard = bridge.load("guard")
 
-local error, getmetatable, gsub, next, pack, setmetatable, tostring, traceback, type, unpack, xpcall =
-    error, debug.getmetatable, string.gsub, next, table.pack, setmetatable, tostring, debug.traceback, type, table.unpack, xpcall
+local error, getmetatable, gsub, next, pack, setmetatable, tostring, traceback, type, unpack =
+    error, debug.getmetatable, string.gsub, next, table.pack, setmetatable, tostring, debug.traceback, type, table.unpack
 local isyieldable, running, status, yield =
     coroutine.isyieldable, coroutine.running, coroutine.status, coroutine.yield
-local close, create, pcall, resume = guard.close, guard.create, guard.pcall, guard.resume
+local close, create, pcall, resume, xpcall = guard.close, guard.create, guard.pcall, guard.resume, guard.xpcall
 local owners, hook = guard.owners, guard.hook
 local cancel_native = bridge.native("cancel")
 local log_native = bridge.native("log_error")
@@ -60,10 +60,12 @@ local function trace(value)
     return value
 end
 
+-- pcall(f, …) that logs the traceback of an error if that is asked for. It catches what ends a script, too: a routine that is ended so must be settled.
 local function protected(f, ...)
     if tracing then return xpcall(f, trace, ...) end
     return pcall(f, ...)
 end
+routines.protected = protected
 
 -- Calls finish(…) so that it cannot yield: there is a C function between it and the coroutine.
 local function finish_with(finish, ...)
