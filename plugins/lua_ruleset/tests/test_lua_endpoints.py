@@ -239,6 +239,7 @@ def test_timer_and_routines_survive_a_reload(rule: Rule) -> None:
     server.call("_G.beats, _G.ticks = 0, 0 while beats < 2 or ticks < 2 do await.sleep(0.001) end")
 
 
+@pytest.mark.usefixtures("backend")
 def test_a_thousand_reloads_leave_memory_where_it_was(rule: Rule) -> None:
     server = rule()
     chunk = "local big = string.rep('x', 10000) .. tostring({}) return { route = function() return big end }"
@@ -253,9 +254,6 @@ def test_a_thousand_reloads_leave_memory_where_it_was(rule: Rule) -> None:
 
     before = load(20)
     assert load(1000) < before + 64 * 1024
-
-
-# package.replace
 
 
 # update in a new machine
