@@ -95,9 +95,9 @@ class Ruled:
         """The SOCKS5 reply to a request for that target; 0 is success, and then the echo was heard."""
         client = self.connect(host, port, user, password)
         try:
-            code = client.receive(4)[1]
+            _, code, _, address_type = client.receive(4)
             if code == 0:
-                client.receive(6)
+                client.receive(18 if address_type == 4 else 6)
                 client.send(b"hello")
                 client.expect(b"hello")
             return code

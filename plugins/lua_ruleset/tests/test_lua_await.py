@@ -215,8 +215,17 @@ def test_a_lookup_goes_with_its_routine(rule: Rule) -> None:
     assert server.call("return went_on") == "nil"
 
 
-def test_the_time_limit_of_a_session_ends_its_routine(rule: Rule) -> None:
-    server = rule(HANDLER.format("await.sleep(1000)"))
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "await.sleep(1000)",
+        "coroutine.yield()",
+        "require('libruleset') async(coroutine.yield):get()",
+        "require('libruleset') await.callback(function() end)",
+    ],
+)
+def test_the_time_limit_of_a_session_ends_its_routine(rule: Rule, wait: str) -> None:
+    server = rule(HANDLER.format(wait))
     server.running.shorten_timeout(0.05)
     client = server.connect("x.test", 1)
     assert client.receive(2)[1] == 6

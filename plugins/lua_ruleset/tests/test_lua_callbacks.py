@@ -1,4 +1,4 @@
-"""The callbacks resolve, route and route6 through a listening server: who is asked, with what, and what each answer does."""
+"""The callbacks resolve, route and route6 through a listening server: what each answer does, and `await.forward`."""
 
 import socket
 
@@ -17,117 +17,6 @@ TO_ECHO = "local r = {} function r.resolve() return %s end r.route, r.route6 = r
 
 def quoted(peer: EchoServer) -> str:
     return f'"127.0.0.1:{peer.port}"'
-
-
-def test_a_name_asks_resolve_with_name_and_port(rule: Rule, echo: EchoServer) -> None:
-    server = rule(f"""
-        local r = {{}}
-        function r.resolve(domain) _G.asked = domain return {quoted(echo)} end
-        return r""")
-    assert server.reply("www.example.org", 80) == SUCCESS
-    assert server.call("return asked") == '"www.example.org:80"'
-
-
-def test_an_ipv4_address_asks_route(rule: Rule, echo: EchoServer) -> None:
-    server = rule(f"""
-        local r = {{}}
-        function r.route(addr) _G.asked = addr return {quoted(echo)} end
-        return r""")
-    assert server.reply("203.0.113.1", 80) == SUCCESS
-    assert server.call("return asked") == '"203.0.113.1:80"'
-
-
-def test_an_ipv6_address_asks_route6(rule: Rule, echo: EchoServer) -> None:
-    server = rule(f"""
-        local r = {{}}
-        function r.route6(addr) _G.asked = addr return {quoted(echo)} end
-        return r""")
-    assert server.reply("2001:db8::1", 80) == SUCCESS
-    assert server.call("return asked") == '"[2001:db8::1]:80"'
-
-
-def test_socks4a_asks_resolve_with_the_user_id_and_no_password(
-    rule: Rule, echo: EchoServer
-) -> None:
-    server = rule(f"""
-        local r = {{}}
-        function r.resolve(...) _G.asked = table.pack(...) return {quoted(echo)} end
-        return r""")
-    for user in (b"", b"me"):
-        client = Connection(socket.create_connection(server.running.address))
-        client.send(b"\x04\x01\x00\x50\x00\x00\x00\x01" + user + b"\0name.test\0")
-        assert client.receive(8)[1] == 0x5A
-        client.close()
-        assert (
-            server.call("return asked[1], asked[2], asked[3]")
-            == f'"name.test:80","{user.decode()}",nil'
-        )
-
-
-def test_socks4_asks_route(rule: Rule, echo: EchoServer) -> None:
-    server = rule(
-        f"local r = {{}} function r.route(a) _G.asked = a return {quoted(echo)} end return r"
-    )
-    client = Connection(socket.create_connection(server.running.address))
-    client.send(b"\x04\x01\x00\x50\x0a\x01\x02\x03\0")
-    assert client.receive(8)[1] == 0x5A
-    client.close()
-    assert server.call("return asked") == '"10.1.2.3:80"'
-
-
-@pytest.mark.parametrize("host", ["www.example.org", "192.0.2.7", "[2001:DB8::1]"])
-def test_http_connect_always_asks_resolve_with_the_text_as_sent(
-    rule: Rule, echo: EchoServer, host: str
-) -> None:
-    server = rule(
-        f"local r = {{}} function r.resolve(a) _G.asked = a return {quoted(echo)} end return r",
-        http_listen="127.0.0.1:0",
-    )
-    http = server.running.call(lambda: server.running.server.addresses_of("http"))[0]
-    client = Connection(socket.create_connection(http[:2]))
-    client.send(f"CONNECT {host}:443 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    assert client.receive(12) == b"HTTP/1.1 200"
-    client.close()
-    assert server.call("return asked").lower() == f'"{host}:443"'.lower()
-
-
-def test_credentials_come_as_second_and_third_argument(rule: Rule, echo: EchoServer) -> None:
-    server = rule(
-        f"""local r = {{}}
-        function r.resolve(addr, user, password)
-            if user == "alice" and password == "secret" then return {quoted(echo)} end
-        end
-        return r""",
-        auth_required=True,
-    )
-    assert server.reply("x.test", 1, "alice", "secret") == SUCCESS
-    assert server.reply("x.test", 1, "alice", "wrong") == NOT_ALLOWED
-
-
-def test_without_credentials_both_are_nil(rule: Rule, echo: EchoServer) -> None:
-    server = rule(f"""local r = {{}}
-        function r.resolve(...) _G.count, _G.user = select("#", ...), (select(2, ...)) return {quoted(echo)} end
-        return r""")
-    assert server.reply("x.test", 1) == SUCCESS
-    assert server.call("return count, user") == "3,nil"
-
-
-def test_credentials_are_bytes(rule: Rule, echo: EchoServer) -> None:
-    server = rule(
-        f"""local r = {{}}
-        function r.resolve(_, user, password) _G.seen = user .. "|" .. password return {quoted(echo)} end
-        return r""",
-        auth_required=True,
-    )
-    client = Connection(socket.create_connection(server.running.address))
-    client.send(b"\x05\x01\x02")
-    client.expect(b"\x05\x02")
-    client.send(b"\x01\x02\xff\x00\x01\xfe")
-    client.expect(b"\x01\x00")
-    client.send(b"\x05\x01\x00\x03\x01x\x00\x50")
-    assert client.receive(2)[1] == SUCCESS
-    client.close()
-    assert server.call("return #seen, seen:byte(1), seen:byte(2), seen:byte(4)") == "4,255,0,254"
 
 
 def test_the_address_replaces_the_request(rule: Rule, echo: EchoServer) -> None:
@@ -167,6 +56,30 @@ def test_an_http_proxy_is_a_hop_too(rule: Rule, echo: EchoServer) -> None:
     port = hop.running.call(lambda: hop.running.server.addresses_of("http"))[0][1]
     server = rule(f'return {{ resolve = function(a) return a, "http://127.0.0.1:{port}" end }}')
     assert server.reply("far.test", 7) == SUCCESS
+
+
+def test_a_chain_may_mix_the_schemes_and_name_its_proxies_by_address_or_name(
+    rule: Rule, echo: EchoServer
+) -> None:
+    target = "return { resolve = function(a) _G.seen = a return %s end }" % quoted(echo)
+    pass_on = """
+        local function f(a) _G.seen = a return a end
+        return { resolve = f, route = f, route6 = f }"""
+    http = rule(target, http_listen="127.0.0.1:0")
+    port = http.running.call(lambda: http.running.server.addresses_of("http"))[0][1]
+    socks5 = rule(pass_on)
+    socks4a = rule(pass_on, listen="[::1]:0")
+    server = rule(f"""
+        local ruleset = {{}}
+        function ruleset.resolve(domain)
+            return "www.example.org:80",
+                "http://127.0.0.1:{port}", "socks5://localhost:{socks5.running.address[1]}", "socks4a://[::1]:{socks4a.running.address[1]}"
+        end
+        return ruleset""")
+    assert server.reply("x.test", 1) == SUCCESS
+    assert socks4a.call("return seen") == f'"localhost:{socks5.running.address[1]}"'
+    assert socks5.call("return seen") == f'"127.0.0.1:{port}"'
+    assert http.call("return seen") == '"www.example.org:80"'
 
 
 def test_the_chain_of_the_settings_comes_first(rule: Rule, echo: EchoServer) -> None:
@@ -240,6 +153,26 @@ def test_an_error_rejects_that_request_alone_whatever_its_object_is(
     logged = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
     assert len(logged) == 1
     assert logged[0].removeprefix("ruleset: ")
+
+
+@pytest.mark.logs_error("attempt to yield across a C-call boundary")
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "table.sort({ 2, 1, 3 }, function() %s end)",
+        "string.gsub('x', 'x', function() %s end)",
+        "table.concat(setmetatable({}, { __len = function() return 1 end, __index = function() %s end }))",
+    ],
+)
+@pytest.mark.parametrize("what", ["await.idle()", "await.forward('127.0.0.1:1')"])
+def test_a_wait_inside_of_a_function_of_c_rejects_that_request_alone(
+    rule: Rule, echo: EchoServer, wait: str, what: str
+) -> None:
+    server = rule(f"""return {{ resolve = function(a)
+        if a == "bad.test:1" then {wait.replace("%s", what)} end
+        return {quoted(echo)} end }}""")
+    assert server.reply("bad.test", 1) == NOT_ALLOWED
+    assert server.reply("good.test", 1) == SUCCESS
 
 
 @pytest.mark.logs_error("attempt to call a nil value")
