@@ -5,7 +5,7 @@ import time
 import pytest
 
 from neosocksd_core.testing.peers import EchoServer
-from neosocksd_lua_ruleset.testing import MakeEngine, Rule, Ruled
+from neosocksd_lua_ruleset.testing import Rule, Ruled
 
 
 def eval_all(server: Ruled, expressions: dict[str, str]) -> None:
@@ -214,73 +214,6 @@ def test_now_stays_the_same_until_the_next_event(rule: Rule) -> None:
     assert server.call(code) == "true,true"
 
 
-# neosocksd.setinterval and tick
-
-
-def test_a_positive_interval_ticks_with_the_time(rule: Rule) -> None:
-    server = rule("""
-        local r = {}
-        function r.tick(now) _G.ticks = (ticks or 0) + 1 _G.time_of_tick = now end
-        neosocksd.setinterval(0.001)
-        return r""")
-    before = time.time()
-    server.call("while (ticks or 0) < 3 do await.sleep(0.001) end")
-    now = float(server.call("return string.format('%.3f', time_of_tick)").strip('"'))
-    assert before - 60 <= now <= time.time() + 0.001
-
-
-def test_zero_and_numbers_that_are_not_normal_stop_the_timer(rule: Rule) -> None:
-    server = rule("local r = {} function r.tick() _G.ticks = (ticks or 0) + 1 end return r")
-    for number in ("0", "0/0", "1/0", "-1/0", "1e-310"):
-        server.run("neosocksd.setinterval(0.001)")
-        server.call("_G.ticks = 0 while ticks < 2 do await.sleep(0.001) end")
-        server.run(f"neosocksd.setinterval({number}) _G.ticks = 0")
-        server.call("await.sleep(0.02)")
-        assert server.call("return ticks") == "0", number
-
-
-@pytest.mark.parametrize(("asked", "interval"), [("1e-9", 1e-3), ("1e12", 1e9), ("'2'", 2.0)])
-def test_an_interval_out_of_range_is_brought_into_it(
-    engine: MakeEngine, asked: str, interval: float
-) -> None:
-    made = engine()
-    made.invoke(f"neosocksd.setinterval({asked})".encode())
-    assert made.ticker.interval == interval
-
-
-def test_a_negative_interval_ticks_when_idle(rule: Rule) -> None:
-    server = rule(
-        "local r = {} function r.tick() _G.ticks = (ticks or 0) + 1 end neosocksd.setinterval(-1) return r"
-    )
-    server.call("while (ticks or 0) < 3 do await.sleep(0.001) end neosocksd.setinterval(0)")
-
-
-def test_a_tick_is_not_in_a_routine(rule: Rule) -> None:
-    server = rule("""
-        local r = {}
-        function r.tick() neosocksd.setinterval(0) _G.result = select(2, pcall(await.sleep, 0)) end
-        neosocksd.setinterval(0.001)
-        return r""")
-    assert (
-        server.call("while not result do await.idle() end return result")
-        == '"not in asynchronous routine"'
-    )
-
-
-@pytest.mark.logs_error("ruleset.tick: ")
-def test_an_error_in_a_tick_is_logged_and_the_next_comes(rule: Rule) -> None:
-    server = rule("""
-        local r = {}
-        function r.tick() _G.ticks = (ticks or 0) + 1 if ticks == 1 then error("boom") end end
-        neosocksd.setinterval(0.001)
-        return r""")
-    server.call("while (ticks or 0) < 2 do await.sleep(0.001) end neosocksd.setinterval(0)")
-
-
-def test_without_a_tick_nothing_happens(rule: Rule) -> None:
-    rule("neosocksd.setinterval(0.001) return {}").call("await.sleep(0.01)")
-
-
 # neosocksd.async
 
 
@@ -335,62 +268,7 @@ def test_traceback_logs_and_hands_the_error_on(rule: Rule) -> None:
     assert rule().call(code) == 'false,"boom"'
 
 
-# wrong arguments
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (
-            "neosocksd.splithostport()",
-            "bad argument #1 to 'splithostport' (string expected, got no value)",
-        ),
-        (
-            "neosocksd.splithostport({})",
-            "bad argument #1 to 'splithostport' (string expected, got table)",
-        ),
-        (
-            "neosocksd.parse_ipv4()",
-            "bad argument #1 to 'parse_ipv4' (string expected, got no value)",
-        ),
-        (
-            "neosocksd.parse_ipv6(print)",
-            "bad argument #1 to 'parse_ipv6' (string expected, got function)",
-        ),
-        ("neosocksd.resolve()", "bad argument #1 to 'resolve' (string expected, got no value)"),
-        (
-            "neosocksd.setinterval()",
-            "bad argument #1 to 'setinterval' (number expected, got no value)",
-        ),
-        (
-            "neosocksd.setinterval('x')",
-            "bad argument #1 to 'setinterval' (number expected, got string)",
-        ),
-        ("neosocksd.async()", "bad argument #1 to 'async' (function expected, got no value)"),
-        ("neosocksd.async(print, 1)", "bad argument #2 to 'async' (function expected, got number)"),
-        ("neosocksd.invoke()", "bad argument #1 to 'invoke' (string expected, got no value)"),
-        ("neosocksd.invoke('x')", "bad argument #2 to 'invoke' (string expected, got no value)"),
-        (
-            "neosocksd.invoke('x', 'y:1', {})",
-            "bad argument #3 to 'invoke' (string expected, got table)",
-        ),
-        ("await.sleep()", "bad argument #1 to 'sleep' (number expected, got no value)"),
-        ("await.sleep(-1)", "bad argument #1 to 'sleep' (interval out of range)"),
-        ("await.sleep(0/0)", "bad argument #1 to 'sleep' (interval out of range)"),
-        ("await.sleep(1e10)", "bad argument #1 to 'sleep' (interval out of range)"),
-        ("await.resolve()", "bad argument #1 to 'resolve' (string expected, got no value)"),
-        ("await.execute()", "bad argument #1 to 'execute' (string expected, got no value)"),
-        ("await.invoke()", "bad argument #1 to 'invoke' (string expected, got no value)"),
-        ("await.invoke('x', print)", "bad argument #2 to 'invoke' (string expected, got function)"),
-        ("package.replace()", "bad argument #1 to 'replace' (string expected, got no value)"),
-        ("package.replace('x', 1)", "bad argument #2 to 'replace' (function expected, got number)"),
-        ("os.exit({})", "bad argument #1 to 'exit' (number expected, got table)"),
-    ],
-)
-def test_a_wrong_argument_names_function_argument_file_and_line(
-    rule: Rule, call: str, message: str
-) -> None:
-    assert rule().error(f"\nlocal x = {call}") == f"(invoke):2: {message}"
+# where a routine cannot wait
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,7 @@
 """The callbacks resolve, route and route6 through a listening server: what each answer does, and `await.forward`."""
 
-import socket
-
 import pytest
 
-from neosocksd_core.testing.connection import Connection
 from neosocksd_core.testing.peers import EchoServer, closed_address
 from neosocksd_lua_ruleset.testing import Rule, Serve
 
@@ -61,7 +58,7 @@ def test_an_http_proxy_is_a_hop_too(rule: Rule, echo: EchoServer) -> None:
 def test_a_chain_may_mix_the_schemes_and_name_its_proxies_by_address_or_name(
     rule: Rule, echo: EchoServer
 ) -> None:
-    target = "return { resolve = function(a) _G.seen = a return %s end }" % quoted(echo)
+    target = f"return {{ resolve = function(a) _G.seen = a return {quoted(echo)} end }}"
     pass_on = """
         local function f(a) _G.seen = a return a end
         return { resolve = f, route = f, route6 = f }"""

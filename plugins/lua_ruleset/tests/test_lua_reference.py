@@ -2,7 +2,7 @@
 
 import pytest
 
-from neosocksd_core.testing.peers import EchoServer, closed_address
+from neosocksd_core.testing.peers import closed_address
 from neosocksd_lua_ruleset.testing import Rule
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -150,21 +150,3 @@ def test_names_and_pauses_in_a_routine(rule: Rule) -> None:
 def test_xpcall_with_the_traceback(rule: Rule) -> None:
     code = "local ok, result = xpcall(function(...) return ... end, neosocksd.traceback, 7) return ok, result"
     assert rule().call(code) == "true,7"
-
-
-def test_a_tick_that_is_slower_than_its_interval_does_not_pile_up(
-    rule: Rule, echo: EchoServer
-) -> None:
-    server = rule("""
-        local ruleset = { route = function(addr) return addr end }
-        function ruleset.tick()
-            _G.ticks = (ticks or 0) + 1
-            local stop = time.monotonic() + 0.01
-            while time.monotonic() < stop do end
-        end
-        neosocksd.setinterval(0.001)
-        return ruleset""")
-    for _ in range(5):
-        assert server.reply("127.0.0.1", echo.port) == 0
-    server.call("neosocksd.setinterval(0) _G.ticks = 0 await.sleep(0.03)")
-    assert server.call("return ticks") == "0"

@@ -174,9 +174,7 @@ def only(callback: str, body: str) -> str:
     return f"return {{ {callback} = function(addr, username, password) {body} end }}"
 
 
-def test_each_callback_may_replace_the_request(
-    rule: Rule, echo: EchoServer, callback: str
-) -> None:
+def test_each_callback_may_replace_the_request(rule: Rule, echo: EchoServer, callback: str) -> None:
     server = rule(only(callback, f'return "127.0.0.1:{echo.port}"'))
     assert server.reply(CALLBACKS[callback], 7) == SUCCESS
 

@@ -6,7 +6,7 @@ import pytest
 
 from neosocksd_core.testing.connection import Connection
 from neosocksd_core.testing.peers import ScriptedPeer, closed_address
-from neosocksd_lua_ruleset.testing import RPC, Rule, Ruled, api_of, http_server
+from neosocksd_lua_ruleset.testing import RPC, Rule, Ruled, api_of, eventually, http_server
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -106,7 +106,8 @@ def test_a_failing_invoke_is_dropped(rule: Rule) -> None:
     server = rule()
     with closed_address() as (_, port, *_):
         server.run(f'neosocksd.invoke("x", "127.0.0.1:{port}")')
-        server.call("await.sleep(0.01)")
+        eventually(lambda: b"Ruleset Events      : 0\n" in server.post("/ruleset/gc").body)
+    assert server.running.statistics().num_api_client_success == 0
 
 
 @pytest.mark.parametrize("address", ["no port", "x:y", "", "x.test:1:1"])

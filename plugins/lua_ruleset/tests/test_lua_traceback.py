@@ -108,8 +108,8 @@ def test_what_the_time_limit_ends_is_answered_with_the_setting_too(
     assert server.reply("x.test", 1) == 2
     response = server.post("/ruleset/rpcall", f"{before} while true do end")
     assert response.body == b"rpcall did not return"
-    server.run(f"""
-        local function finish(ok, message) _G.over = {{ ok, message }} end
+    server.run("""
+        local function finish(ok, message) _G.over = { ok, message } end
         pcall(neosocksd.async, finish, function() await.idle() while true do end end)""")
     found = server.call("while not over do await.idle() end return over[1], over[2]")
     assert found.startswith("false,")

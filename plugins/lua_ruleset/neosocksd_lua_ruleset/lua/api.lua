@@ -3,8 +3,8 @@
 local bridge = ...
 local guard, routines, check = bridge.load("guard"), bridge.load("routines"), bridge.check
 
-local collectgarbage, error, find, match, pack, select, tointeger, tonumber, traceback, type =
-    collectgarbage, error, string.find, string.match, table.pack, select, math.tointeger, tonumber, debug.traceback, type
+local collectgarbage, error, find, match, pack, tointeger, tonumber, traceback =
+    collectgarbage, error, string.find, string.match, table.pack, math.tointeger, tonumber, debug.traceback
 
 local native = {}
 for _, name in ipairs({
@@ -90,9 +90,7 @@ end
 
 -- Runs code on another server, reached through proxies of which the last is dialled first. Failures are dropped.
 function neosocksd.invoke(code, address, ...)
-    code = check.string(code, 1, "invoke")
-    address = check.string(address, 2, "invoke")
-    for i = 1, select("#", ...) do check.string((select(i, ...)), i + 2, "invoke") end
+    check.strings("invoke", code, address, ...)
     local ok, message = native.invoke(code, address, ...)
     if not ok then error(message, 2) end
 end

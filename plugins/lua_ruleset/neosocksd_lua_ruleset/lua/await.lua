@@ -3,8 +3,8 @@
 local bridge = ...
 local routines, check = bridge.load("routines"), bridge.check
 
-local error, load, select, type = error, load, select, type
-local await_operation, current = routines.await, routines.current
+local error, load = error, load
+local await_operation, current, check_strings = routines.await, routines.current, check.strings
 
 local await = {}
 
@@ -36,19 +36,9 @@ function await.execute(command)
     return ok, what, status
 end
 
-local function check_chain(name, ...)
-    for i = 1, select("#", ...) do
-        if type((select(i, ...))) ~= "string" then
-            local kind = type((select(i, ...)))
-            error("bad argument #" .. i .. " to '" .. name .. "' (string expected, got "
-                .. (kind == "nil" and "no value" or kind) .. ")", 3)
-        end
-    end
-end
-
 -- Runs code on another server. true and a function that gives its results, or false and a message.
 function await.invoke(code, address, ...)
-    check_chain("invoke", code, address, ...)
+    check_strings("invoke", code, address, ...)
     local ok, text = await_operation(invoke, code, address, ...)
     if not ok then return false, text end
     local f, message = load(text, "=(rpc)", "t", {})
@@ -66,7 +56,7 @@ function await.forward(...)
         if task.detached then decide(task.request, "reject") end
         return nil
     end
-    check_chain("forward", ...)
+    check_strings("forward", ...)
     local ok, message = await_operation(forward, task.request, ...)
     if ok then
         task.forwarded = true

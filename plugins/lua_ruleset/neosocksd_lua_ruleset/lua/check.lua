@@ -1,8 +1,8 @@
 -- Argument checks with the wording of Lua's own. Each raises at the place where the API function was called: call them
 -- from that function itself, with the argument, its number, and the function's name.
 
-local error, math_type, tointeger, getmetatable, tonumber, tostring, type =
-    error, math.type, math.tointeger, debug.getmetatable, tonumber, tostring, type
+local error, math_type, tointeger, getmetatable, select, tonumber, tostring, type =
+    error, math.type, math.tointeger, debug.getmetatable, select, tonumber, tostring, type
 
 local check = {}
 
@@ -27,11 +27,12 @@ function check.string(value, index, name)
     expected(value, index, name, "string")
 end
 
-function check.optional_string(value, index, name)
-    local kind = type(value)
-    if kind == "string" or kind == "nil" then return value end
-    if kind == "number" then return tostring(value) end
-    expected(value, index, name, "string")
+-- Strings, and no numbers: code, an address, and the proxies to it, of which there may be any number.
+function check.strings(name, ...)
+    for i = 1, select("#", ...) do
+        local value = select(i, ...)
+        if type(value) ~= "string" then expected(value, i, name, "string") end
+    end
 end
 
 -- A number, or a string that is one.
