@@ -1,7 +1,6 @@
 """The subcommands ``plugins``, ``schema``, ``check`` and ``completion``, and the parser with those of the plugins."""
 
 import argparse
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -124,8 +123,7 @@ def check(invocation: Invocation) -> int:
     from neosocksd_core.serving import loop_options, parse_user
 
     configuration = invocation.configure()
-    for warning in configuration.warnings:
-        print(f"neosocksd: warning: {warning}", file=sys.stderr)
+    configuration.print_warnings()
     with invocation.locating():
         loop_options(configuration.settings.loop)
         parse_user(configuration.settings)

@@ -1,6 +1,7 @@
 """One run of the command: from arguments, environment and configuration file to plugins and settings."""
 
 import argparse
+import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ class Configuration:
 
     settings: Settings
     warnings: tuple[str, ...]
+
+    def print_warnings(self) -> None:
+        """Show them on standard error: there is no log where nothing is served."""
+        for warning in self.warnings:
+            print(f"neosocksd: warning: {warning}", file=sys.stderr)
 
 
 class Invocation:

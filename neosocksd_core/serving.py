@@ -36,6 +36,7 @@ def serve(invocation: Invocation) -> int:
     settings = configuration.settings
     status = invocation.plugins.before_serving(settings)
     if status is not None:
+        configuration.print_warnings()
         return status
     with invocation.locating():
         backend, options = loop_options(settings.loop)

@@ -343,7 +343,7 @@ def test_the_server_is_out_of_reach_while_the_configuration_is_read(script: Writ
     ) == {"timeout": 5}
 
 
-# --dump-config, and the command
+# the command
 
 
 def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -356,33 +356,11 @@ def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_dump_config_prints_a_chunk_that_is_the_configuration(script: WriteScript) -> None:
-    ran = run_command(
-        "--dump-config", "--timeout", "33", "--listen", "127.0.0.1:1", "--memlimit", "7"
-    )
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert load_config(script(ran.stdout, "c.lua")) | {
-        "timeout": 33,
-        "listen": "127.0.0.1:1",
-        "memlimit": 7,
-    } == load_config(script(ran.stdout, "c.lua"))
-    again = run_command("-c", str(script(ran.stdout, "c.lua")), "--dump-config")
-    assert (again.stdout, again.stderr) == (ran.stdout, "")
-
-
 def test_a_ruleset_that_fails_is_one_line_and_status_2(script: WriteScript) -> None:
     ran = run_command("-r", str(script("error('boom')")), "check")
     assert ran.returncode == 2
     assert ran.stderr.count("\n") == 1
     assert "boom" in ran.stderr
-
-
-def test_a_wrong_type_in_a_configuration_script_is_an_error_that_names_it(
-    script: WriteScript,
-) -> None:
-    ran = run_command("-c", str(script("return { timeout = 'long' }", "c.lua")), "check")
-    assert ran.returncode == 2
-    assert "timeout" in ran.stderr
 
 
 def test_the_plugin_is_light_to_import() -> None:
@@ -450,19 +428,3 @@ def test_a_hangup_signal_reloads_the_ruleset_in_the_running_machine(script: Writ
             if number < 3:
                 process.send_signal(signal.SIGHUP)
         assert process.wait(60) == 3
-
-
-def test_a_field_of_a_configuration_script_beats_the_command_line(script: WriteScript) -> None:
-    path = script("return { timeout = 33, proxy = nil }", "c.lua")
-    ran = run_command("-c", str(path), "--timeout", "44", "--max-sessions", "5", "--dump-config")
-    assert ran.returncode == 0
-    fields = load_config(script(ran.stdout, "d.lua"))
-    assert (fields["timeout"], fields["max_sessions"]) == (33, 5)
-
-
-def test_an_unknown_field_of_a_configuration_script_is_a_warning_that_names_it(
-    script: WriteScript,
-) -> None:
-    ran = run_command("-c", str(script("return { no_such_field = 1 }", "c.lua")), "check")
-    assert ran.returncode == 0
-    assert "no_such_field" in ran.stderr
