@@ -1,18 +1,12 @@
-"""The Python side of ``neosocksd.*`` and of the awaits that need the server: config, stats, addresses, names, commands."""
+"""The Python side of ``neosocksd.*`` and of the awaits that need the server: config, stats, addresses, names."""
 
 import math
-import os
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from weakref import ReferenceType, ref
-
-import anyio
-import anyio.abc
 
 from neosocksd_core import Address, AddressError, DialError, ServerContext
 from neosocksd_core.addresses import check_host, pack_ip, parse_address, split_host_port
@@ -56,7 +50,7 @@ class Attached:
 
 
 class Api:
-    """The native functions behind ``neosocksd.*`` and ``await.resolve``, ``await.execute``, ``await.sleep``."""
+    """The native functions behind ``neosocksd.*`` and ``await.resolve``, ``await.sleep``."""
 
     def __init__(self, attached: Attached, operations: Operations, tick: Callable[[float], None]):
         self._attached = attached
@@ -78,7 +72,6 @@ class Api:
             "cancel": self._operations.cancel,
             "await_sleep": self._sleep,
             "await_resolve": starter(self._operations, self._await_resolve),
-            "await_execute": starter(self._operations, _await_execute),
         }
 
     def _config(self) -> NativeResult:
@@ -177,43 +170,3 @@ def _parse_ipv6(text: bytes) -> NativeResult:
         int.from_bytes(packed[:8], "big", signed=True),
         int.from_bytes(packed[8:], "big", signed=True),
     )
-
-
-async def _await_execute(command: bytes) -> Result:
-    if b"\0" in command:
-        return None, b"exit", 127
-    try:
-        process = await anyio.open_process(
-            ["/bin/sh", "-c", os.fsdecode(command)],
-            stdin=subprocess.DEVNULL,
-            stdout=None,
-            stderr=None,
-            start_new_session=True,
-        )
-    except OSError as error:
-        return None, b"exit", error.errno or 1
-    try:
-        status = await process.wait()
-    except BaseException:
-        with anyio.CancelScope(shield=True):
-            _kill(process)
-            await process.wait()
-        raise
-    finally:
-        await _close(process)
-    if status < 0:
-        return None, b"signal", -status
-    return True if status == 0 else None, b"exit", status
-
-
-def _kill(process: anyio.abc.Process) -> None:
-    """The shell and what it has started: they are a session of their own."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-
-
-async def _close(process: anyio.abc.Process) -> None:
-    with anyio.CancelScope(shield=True):
-        await process.aclose()

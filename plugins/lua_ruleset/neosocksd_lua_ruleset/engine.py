@@ -27,6 +27,7 @@ from neosocksd_lua_ruleset.operations import Operations
 from neosocksd_lua_ruleset.regex import Regexes
 from neosocksd_lua_ruleset.rpc import RpcClient
 from neosocksd_lua_ruleset.scripts import chunk_name, read_script
+from neosocksd_lua_ruleset.shell import Shell
 from neosocksd_lua_ruleset.ticker import Ticker
 from neosocksd_lua_ruleset.vm import Limits, LuaFailure, Vm, entrance
 
@@ -62,8 +63,9 @@ class Engine:
         self.calls = Calls(weakly(self._call_limit), weakly(self._log_call), self._flights)
         api = Api(self._attached, self.operations, self.ticker.set_interval)
         rpc = RpcClient(self._attached, self.operations)
+        shell = Shell(self.operations)
         natives: dict[str, Native] = {}
-        for owner in (MatchSets(), Regexes(), api, rpc, self.router, self.calls):
+        for owner in (MatchSets(), Regexes(), api, rpc, shell, self.router, self.calls):
             natives |= owner.natives()
         natives |= clocks.natives()
         natives |= compression.natives()

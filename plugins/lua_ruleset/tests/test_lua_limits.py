@@ -491,6 +491,11 @@ NEEDED: dict[str, Native] = {
         "await_sleep",
         "await_resolve",
         "await_execute",
+        "execute",
+        "popen",
+        "popen_opened",
+        "popen_wait",
+        "popen_forget",
         "await_forward",
         "await_invoke",
         "invoke",
@@ -641,6 +646,7 @@ def test_load_takes_an_environment(engine: MakeEngine) -> None:
 def test_the_whole_standard_library_is_there(engine: MakeEngine) -> None:
     names = [
         "io.open",
+        "io.popen",
         "os.execute",
         "os.getenv",
         "os.remove",

@@ -1,5 +1,7 @@
 """The setting ``traceback``: the way to an error is logged wherever a script can fail, and it changes nothing else."""
 
+from collections.abc import Callable
+
 import pytest
 
 from neosocksd_core.testing.peers import EchoServer
@@ -32,7 +34,7 @@ def ask_health(server: Ruled) -> object:
     return running.call(running.server.plugins.check_health, running.server)
 
 
-PLACES = {
+PLACES: dict[str, Callable[[Ruled], object]] = {
     "a callback": lambda server: server.reply("192.0.2.1", 1),
     "a callback that has waited": lambda server: server.reply("x.test", 1),
     "tick": lambda server: server.run("neosocksd.setinterval(0.001)"),

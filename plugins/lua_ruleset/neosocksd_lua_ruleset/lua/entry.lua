@@ -8,7 +8,7 @@ local handles = bridge.load("handles")
 local collectgarbage, next, unpack = collectgarbage, next, table.unpack
 
 -- What scripts use. Each sets its globals.
-for _, name in ipairs({ "packages", "marshal", "regex", "time", "zlib", "api", "await" }) do
+for _, name in ipairs({ "packages", "marshal", "regex", "time", "zlib", "api", "await", "shell" }) do
     bridge.load(name)
 end
 
