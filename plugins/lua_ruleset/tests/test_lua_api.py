@@ -1,10 +1,7 @@
-"""neosocksd.*: what each function gives, and how each refuses wrong arguments, with the place of the call."""
-
-import time
+"""neosocksd.*: what the functions give that need no routine and no event, and os.exit and print."""
 
 import pytest
 
-from neosocksd_core.testing.peers import EchoServer
 from neosocksd_lua_ruleset.testing import Rule, Ruled
 
 
@@ -125,138 +122,20 @@ def test_resolve_blocks_and_gives_an_address(rule: Rule) -> None:
     assert server.call("return found") == '"127.0.0.1"'
 
 
+@pytest.mark.parametrize(
+    ("family", "found"), [(0, '"127.0.0.1","::1"'), (2, '"127.0.0.1",nil'), (10, 'nil,"::1"')]
+)
+def test_resolve_gives_addresses_of_the_family_that_is_asked_for(
+    rule: Rule, family: int, found: str
+) -> None:
+    server = rule(resolve_pf=family)
+    code = "return neosocksd.resolve('127.0.0.1'), neosocksd.resolve('::1')"
+    assert server.call(code) == found
+
+
 @pytest.mark.parametrize("name", ["no such host", "x.invalid", "", "\\255", "a..b"])
 def test_resolve_gives_nil_on_failure(rule: Rule, name: str) -> None:
     assert rule().call(f'return neosocksd.resolve("{name}")') == "nil"
-
-
-# neosocksd.stats, now
-
-
-COUNTERS = [
-    "uptime",
-    "num_halfopen",
-    "num_sessions",
-    "num_sessions_peak",
-    "num_request",
-    "num_success",
-    "num_reject_ruleset",
-    "num_reject_timeout",
-    "num_reject_upstream",
-    "byt_up",
-    "byt_down",
-    "num_accept",
-    "num_serve",
-    "num_api_request",
-    "num_api_success",
-    "num_dns_query",
-    "num_dns_success",
-    "bytes_allocated",
-    "num_object",
-    "num_thread_active",
-    "num_thread_peak",
-]
-
-
-@pytest.mark.parametrize("name", COUNTERS)
-def test_stats_has_integers(rule: Rule, name: str) -> None:
-    assert rule().call(f"return math.type(neosocksd.stats().{name})") == '"integer"'
-
-
-def test_while_loading_the_fields_are_zero(rule: Rule) -> None:
-    server = rule("_G.first = neosocksd.stats() return {}")
-    assert server.call("return first.num_request, first.num_sessions, first.byt_up") == "0,0,0"
-
-
-def test_stats_counts(rule: Rule, echo: EchoServer) -> None:
-    server = rule("return { route = function(a) return a end }")
-    assert server.reply("127.0.0.1", echo.port) == 0
-    server.running.wait_idle()
-    code = "local s = neosocksd.stats() return s.num_request, s.num_success, s.byt_up, s.byt_down, s.num_thread_active"
-    assert server.call(code) == "1,1,5,5,1"
-
-
-def test_stats_tells_the_last_error(rule: Rule) -> None:
-    server = rule("return { route = function(a) return '127.0.0.1:0' end }")
-    assert server.call("return neosocksd.stats().lasterror") == "nil"
-    assert server.reply("127.0.0.1", 1) == 5
-    assert "no port" in server.call("return neosocksd.stats().lasterror")
-
-
-def test_uptime_is_in_nanoseconds(rule: Rule) -> None:
-    server = rule()
-    assert (
-        0
-        < int(server.call("return string.format('%d', neosocksd.stats().uptime)").strip('"'))
-        < 60e9
-    )
-
-
-def test_now_is_unix_time_as_a_float(rule: Rule) -> None:
-    server = rule()
-    before = time.time()
-    found = float(
-        server.call(
-            'return string.format("%.6f", neosocksd.now()), math.type(neosocksd.now())'
-        ).split('"')[1]
-    )
-    assert before - 0.01 <= found <= time.time() + 0.01
-    assert server.call("return math.type(neosocksd.now())") == '"float"'
-
-
-def test_now_stays_the_same_until_the_next_event(rule: Rule) -> None:
-    server = rule()
-    code = """local first = neosocksd.now()
-        local began = time.monotonic() repeat until time.monotonic() > began + 0.002
-        local same = neosocksd.now() == first
-        await.sleep(0.002)
-        return same, neosocksd.now() > first"""
-    assert server.call(code) == "true,true"
-
-
-# neosocksd.async
-
-
-def test_async_calls_finish_with_what_pcall_gives(rule: Rule) -> None:
-    server = rule()
-    code = """
-        local seen = {}
-        local function finish(...) seen[#seen + 1] = table.pack(...) end
-        neosocksd.async(finish, function(...) return ... end, 1, nil, "x")
-        neosocksd.async(finish, function() error("boom", 0) end)
-        local first, second = seen[1], seen[2]
-        return first.n, first[1], first[2], first[3], first[4], second.n, second[1], second[2]"""
-    assert server.call(code) == '4,true,1,nil,"x",2,false,"boom"'
-
-
-def test_async_gives_the_coroutine(rule: Rule) -> None:
-    code = "local co = neosocksd.async(print, await.idle) return type(co), coroutine.status(co)"
-    assert rule().call(code) == '"thread","suspended"'
-
-
-def test_the_function_of_async_is_yieldable_and_finish_is_not(rule: Rule) -> None:
-    server = rule()
-    code = """
-        local inside, after
-        neosocksd.async(function() after = coroutine.isyieldable() end, function() inside = coroutine.isyieldable() end)
-        return inside, after"""
-    assert server.call(code) == "true,false"
-
-
-@pytest.mark.logs_error("attempt to yield across a C-call boundary")
-def test_finish_cannot_await(rule: Rule) -> None:
-    rule().call("neosocksd.async(function() await.idle() end, print)")
-
-
-def test_async_works_outside_of_routines(rule: Rule) -> None:
-    server = rule()
-    server.run("neosocksd.async(function(ok) _G.done = ok end, await.sleep, 0.001)")
-    assert server.call("while done == nil do await.idle() end return done") == "true"
-
-
-def test_routines_that_begin_while_the_ruleset_loads_run_with_the_server(rule: Rule) -> None:
-    server = rule("neosocksd.async(function(...) _G.done = ... end, await.sleep, 0.001) return {}")
-    assert server.call("while done == nil do await.idle() end return done") == "true"
 
 
 # neosocksd.traceback
@@ -266,33 +145,6 @@ def test_routines_that_begin_while_the_ruleset_loads_run_with_the_server(rule: R
 def test_traceback_logs_and_hands_the_error_on(rule: Rule) -> None:
     code = 'return xpcall(function() error("boom", 0) end, neosocksd.traceback)'
     assert rule().call(code) == 'false,"boom"'
-
-
-# where a routine cannot wait
-
-
-@pytest.mark.parametrize(
-    "call", ["sleep(0)", "idle()", "resolve('x')", "execute('true')", "invoke('', 'x:1')"]
-)
-def test_await_outside_of_a_routine_raises(rule: Rule, call: str) -> None:
-    assert rule().error(f"\nlocal x = await.{call}") == "(invoke):2: not in asynchronous routine"
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "table.sort({2, 1}, function() await.idle() end)",
-        "string.gsub('x', 'x', function() await.idle() end)",
-        "load(function() await.idle() end)()",
-    ],
-)
-def test_a_yield_where_none_is_allowed_raises(rule: Rule, code: str) -> None:
-    server = rule()
-    text = server.call(
-        f"local ok, message = pcall(function() {code} end) return ok, tostring(message)"
-    )
-    assert text.startswith("false")
-    assert "C-call boundary" in text or "attempt to call a nil value" in text
 
 
 # os.exit, print

@@ -1,4 +1,4 @@
-"""await.* and routines: what is waited for, how coroutines behave around it, and that nothing is left of what was abandoned."""
+"""await.* and routines: what is waited for, and that nothing is left of what was abandoned."""
 
 import os
 from pathlib import Path
@@ -49,6 +49,21 @@ class SilentNames:
         raise AssertionError
 
 
+class NotedFamilies:
+    """A plugin that knows every name, and notes which family is asked for."""
+
+    def __init__(self) -> None:
+        self.families: list[AddressFamily] = []
+
+    @hookimpl
+    def create_resolver(self) -> Resolver:
+        return self
+
+    async def resolve(self, host: str, family: AddressFamily) -> Resolution:
+        self.families.append(family)
+        return Resolution(("192.0.2.1", "192.0.2.2"))
+
+
 # sleep, idle
 
 
@@ -84,6 +99,28 @@ def test_resolve_takes_a_bare_host_and_gives_a_bare_address(rule: Rule) -> None:
     server = rule(resolve_pf=2)
     assert server.call('return await.resolve("localhost")') == '"127.0.0.1"'
     assert_nothing_waits(server)
+
+
+@pytest.mark.parametrize(
+    ("setting", "family"),
+    [(0, AddressFamily.AF_UNSPEC), (2, AddressFamily.AF_INET), (10, AddressFamily.AF_INET6)],
+)
+def test_resolve_asks_for_the_family_of_the_setting_and_gives_the_first_address(
+    rule: Rule, setting: int, family: AddressFamily
+) -> None:
+    names = NotedFamilies()
+    server = rule(plugins=(names,), resolve_pf=setting)
+    assert server.call('return await.resolve("a.test")') == '"192.0.2.1"'
+    assert names.families == [family]
+
+
+def test_resolve_does_not_hold_up_the_others(rule: Rule, echo: EchoServer) -> None:
+    names = SilentNames()
+    server = rule("return { route = function(a) return a end }", plugins=(names,))
+    server.run("neosocksd.async(type, await.resolve, 'slow.test')")
+    eventually(lambda: names.asked == 1)
+    assert server.reply("127.0.0.1", echo.port) == 0
+    assert names.given_up == 0
 
 
 @pytest.mark.parametrize("literal", ["192.0.2.1", "::1"])
@@ -301,135 +338,6 @@ def test_a_coroutine_that_a_script_closes_stops_waiting(rule: Rule) -> None:
         return coroutine.status(co)"""
     assert server.call(code) == '"dead"'
     assert measure(server)["Ruleset Events"] == "0"
-
-
-# coroutines around awaits
-
-
-def test_coroutines_of_a_script_behave_as_in_plain_lua(rule: Rule) -> None:
-    server = rule()
-    code = """
-        local function numbers() for i = 1, 3 do coroutine.yield(i, i * i) end return "end" end
-        local seen = {}
-        for i, square in coroutine.wrap(numbers) do
-            if i == "end" then break end
-            await.idle()
-            seen[#seen + 1] = square
-        end
-        local co = coroutine.create(numbers)
-        local a, b, c = coroutine.resume(co)
-        return seen[1], seen[2], seen[3], a, b, c, coroutine.status(co)"""
-    assert server.call(code) == '1,4,9,true,1,1,"suspended"'
-
-
-def test_a_script_can_resume_a_routine_itself(rule: Rule) -> None:
-    server = rule()
-    code = """
-        local me, got = coroutine.running()
-        neosocksd.async(print, function()
-            await.idle()
-            coroutine.resume(me, "value")
-        end)
-        got = coroutine.yield()
-        return got"""
-    assert server.call(code) == '"value"'
-
-
-def test_a_routine_that_waits_goes_on_waiting_when_somebody_resumes_it(rule: Rule) -> None:
-    server = rule()
-    code = """
-        local finished
-        local co = neosocksd.async(function() finished = true end, await.sleep, 0.02)
-        for i = 1, 3 do assert(coroutine.resume(co, "not yet")) end
-        local early = finished
-        while not finished do await.idle() end
-        return early, finished"""
-    assert server.call(code) == "nil,true"
-
-
-def test_a_finished_routine_can_be_resumed_without_harm(rule: Rule, echo: EchoServer) -> None:
-    server = rule("local r = {} function r.route(a) return a end return r")
-    code = "local co = neosocksd.async(print, function() end) return coroutine.resume(co, 1)"
-    assert server.call(code) == "true"
-    assert server.reply("127.0.0.1", echo.port) == 0
-
-
-def test_an_await_in_a_coroutine_of_a_routine_wakes_that_coroutine(rule: Rule) -> None:
-    server = rule()
-    code = """
-        local done
-        local co = coroutine.create(function() await.sleep(0.001) done = true end)
-        assert(coroutine.resume(co))
-        local early = done
-        while not done do await.idle() end
-        return early, done, coroutine.status(co)"""
-    assert server.call(code) == 'nil,true,"dead"'
-
-
-@pytest.mark.logs_error("error in a coroutine: (rpc):3: boom")
-def test_an_error_after_an_await_in_such_a_coroutine_is_logged(rule: Rule) -> None:
-    server = rule()
-    server.call(
-        """local done
-        local co = coroutine.create(function()
-            await.idle() done = true error("boom") end)
-        coroutine.resume(co)
-        while not done do await.idle() end""".replace("\n            await", " await", 1).replace(
-            "done = true error", "done = true\nerror"
-        )
-    )
-
-
-def test_pcall_xpcall_and_error_work_across_an_await(rule: Rule) -> None:
-    server = rule()
-    code = """
-        local a = table.pack(pcall(function() await.idle() error("one", 0) end))
-        local b = table.pack(xpcall(function() await.idle() error("two", 0) end, function(m) return m .. "!" end))
-        local c = table.pack(pcall(function() await.idle() return 1, nil, 3 end))
-        local d = table.pack(pcall(function() await.idle() error({ 42 }) end))
-        return a[1], a[2], b[1], b[2], c.n, c[4], d[1], d[2][1]"""
-    assert server.call(code) == 'false,"one",false,"two!",4,3,false,42'
-
-
-def test_an_await_works_in_metamethods_and_iterators(rule: Rule) -> None:
-    server = rule()
-    code = """
-        local t = setmetatable({}, {
-            __index = function(_, key) await.idle() return key .. "!" end,
-            __add = function(_, n) await.idle() return n + 1 end,
-        })
-        local sum = 0
-        for i in function(_, i) await.idle() i = (i or 0) + 1 if i < 4 then return i end end do sum = sum + i end
-        return t.x, t + 1, sum"""
-    assert server.call(code) == '"x!",2,6'
-
-
-def test_to_be_closed_variables_close_across_an_await(rule: Rule) -> None:
-    server = rule()
-    code = """
-        local order = {}
-        local function closing(name)
-            return setmetatable({}, { __close = function() await.idle() order[#order + 1] = name end })
-        end
-        pcall(function()
-            local a <close>, b = closing("a"), 1
-            local c <close> = closing("c")
-            await.idle()
-            error("x")
-        end)
-        return order[1], order[2]"""
-    assert server.call(code) == '"c","a"'
-
-
-def test_a_script_that_changes_the_globals_does_not_break_the_machinery(
-    rule: Rule, echo: EchoServer
-) -> None:
-    server = rule(HANDLER.format(f'await.idle() return "127.0.0.1:{echo.port}"'))
-    server.run("""
-        for _, name in ipairs({ "coroutine", "table", "string", "math", "debug", "package", "select", "type", "error", "tostring",
-            "setmetatable", "load", "marshal", "os", "io", "next", "pairs", "ipairs" }) do _G[name] = nil end""")
-    assert server.reply("x.test", 1) == 0
-    assert server.post("/ruleset/rpcall", "await.idle() return 1").body == b"return true,1"
 
 
 @pytest.mark.parametrize("number", [1000])

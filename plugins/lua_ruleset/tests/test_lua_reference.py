@@ -1,9 +1,11 @@
 """What the API reference shows, in the shape in which it shows it: its synopses as scripts that run."""
 
+import re
+
 import pytest
 
 from neosocksd_core.testing.peers import closed_address
-from neosocksd_lua_ruleset.testing import Rule
+from neosocksd_lua_ruleset.testing import Rule, api_of
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -134,6 +136,56 @@ def test_a_call_whose_peer_cannot_be_reached(rule: Rule) -> None:
             end, "127.0.0.1:{port}")""")
         code = "while not got do await.sleep(0.001) end return got[1], got[2]"
         assert server.call(code) == 'false,"connection failed"'
+
+
+def test_a_call_gives_a_function_that_gives_the_outcome(
+    rule: Rule, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = rule(WITH_LIBRARY, loglevel=6)
+    with api_of(rule()) as (address, _):
+        server.run(f"""
+            async(function(addr)
+                local begin = neosocksd.now()
+                local ok, result = await.invoke([[await.idle(); return "ok"]], addr)
+                if not ok then
+                    error("invocation failed: " .. result)
+                end
+                ok, result = result()
+                if not ok then
+                    error("remote error: " .. result)
+                end
+                assert(result == "ok")
+                local rtt = neosocksd.now() - begin
+                logf("ping %s: %dms", addr, math.ceil(rtt * 1e+3))
+                _G.over = true
+            end, "{address}")""")
+        assert server.call("while not over do await.sleep(0.001) end return over") == "true"
+    assert re.search(rf" ping {re.escape(address)}: \d+ms\n", capfd.readouterr().out)
+
+
+def test_calls_of_one_line(rule: Rule) -> None:
+    code = """
+        local addr = neosocksd.resolve("localhost")
+        local host, port = neosocksd.splithostport("example.com:80")
+        neosocksd.setinterval(1.5)
+        neosocksd.setinterval(0)
+        local t = neosocksd.stats()
+        local now = neosocksd.now()
+        return type(addr), host, port, type(t), type(now)"""
+    assert rule().call(code) == '"string","example.com","80","table","number"'
+
+
+def test_a_routine_works_like_finish_of_pcall(rule: Rule) -> None:
+    code = """
+        local function func(...) await.idle() return ... end
+        local expected = table.pack(pcall(func, 1, nil, 3))
+        local found
+        local function finish(...) found = table.pack(...) end
+        local co, err = neosocksd.async(finish, func, 1, nil, 3)
+        assert(co, err)
+        while not found do await.idle() end
+        return marshal(table.unpack(found, 1, found.n)) == marshal(table.unpack(expected, 1, expected.n)), found.n"""
+    assert rule().call(code) == "true,4"
 
 
 def test_names_and_pauses_in_a_routine(rule: Rule) -> None:
