@@ -8,7 +8,7 @@ import pytest
 from neosocksd_lua_ruleset.bridge import LuaCallError
 from neosocksd_lua_ruleset.regex import EXTENDED, NEWLINE, Regexes
 from neosocksd_lua_ruleset.regex_size import COPIES_LIMIT, LENGTH_LIMIT, PatternError, groups_of
-from neosocksd_lua_ruleset.trial import Script
+from neosocksd_lua_ruleset.trial import LUA_VERSIONS, LuaVersion, Script
 
 
 def test_the_example_of_the_reference(lua: Script) -> None:
@@ -224,6 +224,40 @@ def test_a_collected_expression_is_freed() -> None:
     # The next use frees them: a finalizer must not.
     lua.run("regex.compile('b')")
     assert len(held) == 1
+
+
+@pytest.mark.parametrize("version", LUA_VERSIONS)
+def test_expressions_that_are_collected_while_others_are_freed_are_freed_too(
+    version: LuaVersion,
+) -> None:
+    others = registries()
+    lua = Script(version, time_limit=0)
+    (held,) = (found for found in registries() if found not in others)
+    # At each instruction, those of the freeing included, one more is collected.
+    lua.run("""
+        local kept, at = {}, 0
+        for i = 1, 300 do kept[i] = regex.compile("x" .. i) end
+        debug.sethook(function()
+            at = at + 1
+            if kept[at] then
+                kept[at] = nil
+                collectgarbage()
+            end
+        end, "", 1)
+        while at < 300 do regex.compile("y" .. at) end
+        debug.sethook()""")
+    lua.engine.collect()
+    assert len(held) == 0
+
+
+def test_a_script_that_is_ended_while_it_compiles_leaves_nothing_behind() -> None:
+    others = registries()
+    lua = Script(time_limit=0.02)
+    (held,) = (found for found in registries() if found not in others)
+    for i in range(30):
+        assert "time limit" in lua.error(f"for i = 1, 1e9 do regex.compile('{i}a' .. i) end")
+    lua.engine.collect()
+    assert len(held) == 0
 
 
 def test_equal_patterns_are_one_expression() -> None:

@@ -77,6 +77,17 @@ def test_pipes_that_nobody_closes_leave_nothing_behind(rule: Rule) -> None:
     eventually(lambda: server.call(code) == "1")  # the shell that runs ps
 
 
+def test_a_script_that_is_ended_while_it_starts_commands_leaves_nothing_behind(
+    rule: Rule,
+) -> None:
+    server = rule(lua_ruleset={"time_limit": 0.02})
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        assert "time limit" in server.error("while true do io.popen('true'):close() end")
+    server.post("/ruleset/gc")
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
 def test_routines_that_wait_for_commands_are_not_disturbed(rule: Rule) -> None:
     server = rule()
     server.run("""

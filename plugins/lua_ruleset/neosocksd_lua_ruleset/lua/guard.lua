@@ -17,9 +17,11 @@ local FEW = 10             -- where these took long
 local SLOW = 0.05          -- seconds
 local UNITS = 1e6          -- of work in C between two looks: bytes, steps, elements
 
--- Files that keep the books of routines: what they have begun they finish.
+-- Files that keep the books, of routines and of what Python holds for us: what they have begun they finish.
 local BOOKS = {}
-for _, name in ipairs({ "boot", "callbacks", "calls", "entry", "guard", "handles", "loading", "packages", "routines", "runs" }) do
+for _, name in ipairs({
+    "boot", "callbacks", "calls", "entry", "guard", "handles", "loading", "matchsets", "packages", "regex", "routines", "runs", "shell",
+}) do
     BOOKS["=neosocksd/" .. name] = true
 end
 

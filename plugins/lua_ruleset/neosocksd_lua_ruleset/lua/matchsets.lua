@@ -50,7 +50,7 @@ local function kind(make, has)
         must(seal(number))
         is_large = size >= LARGE
         return function(...)
-            if handles.count > 0 then sweep() end
+            if handles.first <= handles.last then sweep() end
             return must(has(handle[1], ...))
         end
     end
