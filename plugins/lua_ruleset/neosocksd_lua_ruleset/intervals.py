@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 _WORD = 0xFFFF_FFFF_FFFF_FFFF
 _CHUNK = 1 << 18
+_COMMENT = ord("#")
 _WORD4 = struct.Struct("!I")
 _WORDS6 = struct.Struct("!QQ")
 _MASKS4 = {str(prefix).encode(): (1 << 32 - prefix) - 1 for prefix in range(33)}
@@ -25,14 +26,14 @@ class ListError(ValueError):
 
 
 def lines(text: bytes) -> Iterator[bytes]:
-    """The lines of *text* without blanks around them, empty ones left out; never a list of them all."""
+    """The lines of *text* without blanks around them, but for empty ones and those that begin with ``#``; never a list of them all."""
     start, size = 0, len(text)
     while start < size:
         end = text.find(b"\n", start + _CHUNK)
         end = size if end < 0 else end
         for line in text[start:end].split(b"\n"):
             stripped = line.strip()
-            if stripped:
+            if stripped and stripped[0] != _COMMENT:
                 yield stripped
         start = end + 1
 

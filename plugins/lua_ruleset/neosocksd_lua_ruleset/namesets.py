@@ -58,6 +58,8 @@ class Names:
         buckets, below = self._buckets, self._is_tree
         for line in lines(text):
             name = line.lower()
+            if name[-1] == _DOT and len(name) > 1:  # a full name may end with a dot
+                name = name[:-1]
             if below and name[0] != _DOT:
                 name = b"." + name
             if name[0] == _DOT:

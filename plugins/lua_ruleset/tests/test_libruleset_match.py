@@ -138,6 +138,22 @@ def test_what_is_no_address_is_in_no_subnet(lua: Script) -> None:
         "match.host({{}})",
         "match.port('x')",
         "match.port(65536)",
+        "match.port(80.5)",
+        "match.port(81, 80)",
+        "match.port({{81, 80}})",
+        "match.port({{81}})",
+        "match.port()",
+        "match.pattern()",
+        "match.pattern({7})",
+        "match.regex()",
+        "match.regex(7)",
+        "match.regex({{}})",
+        "match.exact()",
+        "composite.inverse()",
+        "composite.anyof()",
+        "composite.allof(7)",
+        "composite.maybe(nil, 'k')",
+        "composite.subchain(nil, 'k')",
         "match.pattern('(')",
         "match.regex('(')",
     ],
@@ -183,6 +199,20 @@ def test_a_bad_argument_of_a_matcher_is_an_error_of_the_script(lua: Script, code
         ("regex([[^(www|ftp)\\.]])", ["www.a:1", "FTP.a:1"], ["a:1"]),
         ("regex({'^A', 'z:1$'})", ["a:2", "z:1"], ["b:1"]),
         ("regex(regex.compile('^a'))", ["a:1"], ["b:1"]),
+        ("regex({'^a', regex.compile('^b')})", ["a:1", "b:1"], ["c:1"]),
+        # nothing listed, nothing matched
+        ("pattern({})", [], ["a:1", ""]),
+        ("regex({})", [], ["a:1", ""]),
+        # several lines are several entries
+        ("pattern('^a\\n\\n ^B \\r\\n# ^c')", ["a:1", "b:1"], ["c:1"]),
+        ("regex('^a\\n^B\\n# ^c')", ["a:1", "b:1"], ["c:1"]),
+        ("exact('a:1\\nB:2\\n')", ["a:1", "b:2"], ["b:1"]),
+        ("host('a\\n[::1]\\n')", ["a:1", "[::1]:2"], ["b:1"]),
+        ("port({'80', 443.0})", ["a:80", "a:443"], ["a:81"]),
+        # the dot that ends a full name
+        ("host('a.b.')", ["a.b:1", "a.b.:1"], ["a:1"]),
+        ("domain({'.a.b.', 'c.'})", ["x.a.b:1", "a.b:1", "c.:1"], ["x.c:1"]),
+        ("domaintree('a.b.')", ["x.a.b:1", "a.b.:1"], ["b:1"]),
     ],
 )
 def test_match(lua: Script, matcher: str, inside: list[str], outside: list[str]) -> None:
@@ -214,14 +244,14 @@ BIG = "local t = {%s} for i = 1, 2500 do t[#t + 1] = '%s' end "
         ),
         (
             "domain",
-            "'.A.b', 'c.d'",
+            "'.A.b', 'c.d.', '# no'",
             ".x' .. i .. '.d",
             ["x.a.b:1", "a.b.:1", "c.D:1", "y.x7.d:1"],
             ["x.c.d:1", "xa.b:1", "b:1", "junk"],
         ),
         (
             "domaintree",
-            "'.A.b', 'c.d'",
+            "'.A.b.', 'c.d'",
             "x' .. i .. '.d",
             ["x.a.b:1", "x.c.d:1", "y.x7.d:1"],
             ["d:1", "xc.d:1"],
@@ -237,6 +267,23 @@ def test_a_big_list_matches_as_a_small_one(
     for text in outside:
         assert lua.values(f"return m('{text}')") == "false", text
     lua.run("_G.m = nil")
+
+
+@pytest.mark.parametrize("matcher", ["pattern", "regex"])
+def test_thousands_of_patterns_are_tried(lua: Script, matcher: str) -> None:
+    lua.run(BIG % ("'^a'", "^x' .. i .. ':") + f"_G.m = match.{matcher}(t)")
+    assert lua.values("return m('a:1'), m('X2500:1'), m('x2501:1')") == "true,true,false"
+    lua.run("_G.m = nil")
+
+
+COMMENTED = "'# nets\\n10.0.0.0/8\\n  # more\\n192.0.2.0/24\\n'"
+
+
+def test_a_line_that_begins_with_a_hash_is_a_comment(lua: Script) -> None:
+    inside, outside = f"{IP4}('192.0.2.1')", f"{IP4}('192.0.3.1')"
+    for text in (COMMENTED, COMMENTED + " .. ('# long\\n'):rep(10000)"):
+        code = f"local m = inet.subnet({text}) return m({inside}), m({outside})"
+        assert lua.values(code) == "true,false", text[:50]
 
 
 @pytest.mark.parametrize(
@@ -278,6 +325,15 @@ def test_regex_compat_is_understood_by_compile(lua: Script) -> None:
         ("composite.maybe({}, 'k')('a:80')", "false"),
         ("composite.maybe({k = match.port(80)}, 'k')('a:80')", "true"),
         ("composite.subchain({}, 'k')('a:80')", "nil"),
+        # what was switched off
+        ("composite.maybe({k = false}, 'k')('a:80')", "false"),
+        ("composite.subchain({k = false}, 'k')('a:80')", "nil"),
+        # one in another
+        (
+            "composite.allof({composite.anyof({composite.maybe({k = match.port(80)}, 'k')}),"
+            " composite.inverse(match.host('b'))})('a:80')",
+            "true",
+        ),
     ],
 )
 def test_composite(lua: Script, expression: str, value: str) -> None:

@@ -66,6 +66,17 @@ local function in_pieces(list)
     end
 end
 
+-- The entries of a text, one a line; empty lines, and those that begin with #, are none.
+function address.lines(text)
+    local next_line = gmatch(text, "[^\n]+")
+    return function()
+        for line in next_line do
+            local entry = match(line, "^%s*(.-)%s*$")
+            if entry ~= "" and sub(entry, 1, 1) ~= "#" then return entry end
+        end
+    end
+end
+
 -- What a matcher's argument lists: a text of one line is one entry, of several lines an entry each.
 -- Gives a table of strings, or for a big list nil and a function that gives one text after the other with an entry a line, then nil.
 function address.entries(spec, name)
@@ -74,10 +85,7 @@ function address.entries(spec, name)
         if not find(spec, "\n", 1, true) then return { spec } end
         if #spec >= LONG then return nil, once(spec) end
         local list = {}
-        for line in gmatch(spec, "[^\n]+") do
-            local entry = match(line, "^%s*(.-)%s*$")
-            if entry ~= "" then list[#list + 1] = entry end
-        end
+        for entry in address.lines(spec) do list[#list + 1] = entry end
         return list
     end
     if type(spec) ~= "table" then

@@ -5,7 +5,7 @@ local text, address = bridge.load("libruleset/text"), bridge.load("libruleset/ad
 local join, split, ipv4, ipv6 = address.join, address.split, address.ipv4, address.ipv6
 
 local G = _G
-local type = type
+local error, type = error, type
 
 local decisions = {}
 
@@ -15,13 +15,14 @@ decisions.MAX_ROUNDS = MAX_ROUNDS
 
 -- The action, and its tag, of the first rule that matches: `{matcher, action, tag}`, or `{f, tag}` with f(…) giving action and tag.
 local function follow(chain, ...)
-    if chain == nil then return nil end
+    if not chain then return nil end
     local i = 1
     local entry = chain[1]
     while entry ~= nil do
         local first, action, tag = entry[1], entry[2], entry[3]
         if action == nil or type(action) == "string" then
             local found, found_tag = first(...)
+            if found == true then error("rule " .. i .. " of a table has a matcher and no action", 0) end
             if found then return found, found_tag or action end
         elseif first(...) then
             return action, tag
@@ -118,10 +119,12 @@ local composite = {}
 decisions.composite = composite
 
 function composite.inverse(f)
+    if f == nil then error("bad argument #1 to 'inverse' (a matcher expected, got no value)", 2) end
     return function(...) return not f(...) end
 end
 
 function composite.anyof(t)
+    text.expect("table", t, 1, "anyof")
     return function(...)
         for i = 1, #t do
             if t[i](...) then return true end
@@ -131,6 +134,7 @@ function composite.anyof(t)
 end
 
 function composite.allof(t)
+    text.expect("table", t, 1, "allof")
     return function(...)
         for i = 1, #t do
             if not t[i](...) then return false end
@@ -139,17 +143,19 @@ function composite.allof(t)
     end
 end
 
--- t[k] as a matcher, looked up at each match; none matches nothing.
+-- t[k] as a matcher, looked up at each match; nil and false match nothing.
 function composite.maybe(t, k)
+    text.expect("table", t, 1, "maybe")
     return function(...)
         local f = t[k]
-        if f == nil then return false end
+        if not f then return false end
         return f(...)
     end
 end
 
 -- t[k] as a rule table, looked up at each match; what it finds is the action.
 function composite.subchain(t, k)
+    text.expect("table", t, 1, "subchain")
     return function(...) return follow(t[k], ...) end
 end
 

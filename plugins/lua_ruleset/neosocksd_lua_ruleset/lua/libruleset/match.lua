@@ -1,12 +1,12 @@
 -- Matchers over "host:port", and their combinations. Names are compared without regard to case.
 
 local bridge = ...
-local address = bridge.load("libruleset/address")
+local text, address = bridge.load("libruleset/text"), bridge.load("libruleset/address")
 local matchsets = bridge.load("matchsets")
 
-local error, find, gmatch, gsub, lower, match, pcall, sub, tonumber, type =
-    error, string.find, string.gmatch, string.gsub, string.lower, string.match, pcall, string.sub, tonumber, type
-local entries, split = address.entries, address.split
+local error, find, gsub, lower, match, pcall, sub, tonumber, type =
+    error, string.find, string.gsub, string.lower, string.match, pcall, string.sub, tonumber, type
+local entries, lines, split, folded = address.entries, address.lines, address.split, text.folded
 
 local matchers = {}
 
@@ -23,7 +23,7 @@ function matchers.exact(spec)
         for i = 1, #list do known[lower(list[i])] = true end
     else
         for text in pieces do
-            for line in gmatch(text, "[^\n]+") do known[lower(match(line, "^%s*(.-)%s*$"))] = true end
+            for entry in lines(text) do known[lower(entry)] = true end
         end
     end
     return function(text)
@@ -39,6 +39,11 @@ local function big_names(pieces, below)
         local _, _, name = split(text)
         return name ~= nil and has(name)
     end
+end
+
+-- A name as `split` gives it: the dot that may end a full name is no part of it.
+local function without_dot(name)
+    return #name > 1 and sub(name, -1) == "." and sub(name, 1, -2) or name
 end
 
 -- Without brackets around addresses, and without lines with a leading dot, which are no hosts.
@@ -59,7 +64,7 @@ function matchers.host(spec)
     local known = {}
     for i = 1, #list do
         local name = lower(list[i])
-        known[match(name, "^%[(.*)%]$") or name] = true
+        known[match(name, "^%[(.*)%]$") or without_dot(name)] = true
     end
     return function(text)
         local _, _, name = split(text)
@@ -86,7 +91,7 @@ local function domains(name, is_tree)
         end
         local alone, tops, has_alone = {}, {}, false
         for i = 1, #list do
-            local entry = lower(list[i])
+            local entry = without_dot(lower(list[i]))
             if sub(entry, 1, 1) == "." then
                 tops[sub(entry, 2)] = true
             elseif is_tree then
@@ -109,12 +114,18 @@ matchers.domain = domains("domain", false)
 -- "a.b" and ".a.b" are both a.b and every name below it.
 matchers.domaintree = domains("domaintree", true)
 
-local function port_of(value)
+local function port_of(value, level)
     local port = tonumber(value)
-    if not port or port < 0 or port > 65535 then
-        error("bad argument to 'port' (a port from 0 to 65535 expected)", 3)
+    if not port or port < 0 or port > 65535 or port % 1 ~= 0 then
+        error("bad argument to 'port' (a port from 0 to 65535 expected)", level or 3)
     end
     return port
+end
+
+local function range_of(from, to)
+    local first, last = port_of(from, 4), port_of(to, 4)
+    if first > last then error("bad argument to 'port' (the range ends before it begins)", 3) end
+    return { first, last }
 end
 
 -- One port, a range, or a list of both: port(80), port(8000, 8999), port({ 80, 443, { 8000, 8999 } }).
@@ -124,13 +135,13 @@ function matchers.port(from, to)
         for i = 1, #from do
             local entry = from[i]
             if type(entry) == "table" then
-                ranges[#ranges + 1] = { port_of(entry[1]), port_of(entry[2]) }
+                ranges[#ranges + 1] = range_of(entry[1], entry[2])
             else
                 ports[port_of(entry)] = true
             end
         end
     elseif to ~= nil then
-        ranges[1] = { port_of(from), port_of(to) }
+        ranges[1] = range_of(from, to)
     else
         ports[port_of(from)] = true
     end
@@ -146,11 +157,19 @@ function matchers.port(from, to)
     end
 end
 
--- A Lua pattern for the lower-case text: its letters are lower case too, its classes stay as they are.
-local function folded(pattern)
-    return (gsub(pattern, "%%?.", function(piece)
-        return #piece == 1 and lower(piece) or nil
-    end))
+-- The patterns that a matcher's argument lists. They stay in Lua, however many there are.
+local function patterns_of(spec, name)
+    if type(spec) == "string" then
+        if not find(spec, "\n", 1, true) then return { spec } end
+        local list = {}
+        for entry in lines(spec) do list[#list + 1] = entry end
+        return list
+    end
+    if type(spec) ~= "table" then
+        error("bad argument #1 to '" .. name .. "' (string or table expected, got "
+            .. (spec == nil and "no value" or type(spec)) .. ")", 3)
+    end
+    return spec
 end
 
 local function any_of(list, test)
@@ -169,9 +188,11 @@ end
 
 -- A Lua pattern, or one of several, that is found in the text.
 function matchers.pattern(spec)
-    local list = type(spec) == "string" and { spec } or entries(spec, "pattern")
-    local patterns = {}
+    local list, patterns = patterns_of(spec, "pattern"), {}
     for i = 1, #list do
+        if type(list[i]) ~= "string" then
+            error("bad argument #1 to 'pattern' (entry " .. i .. " is a " .. type(list[i]) .. ")", 2)
+        end
         local pattern = folded(list[i])
         local ok, message = pcall(find, "", pattern)
         if not ok then error(message, 2) end
@@ -180,16 +201,22 @@ function matchers.pattern(spec)
     return any_of(patterns, function(pattern, text) return find(text, pattern) ~= nil end)
 end
 
+local function compiled(spec)
+    return type(spec) == "table" and type(spec.find) == "function"
+end
+
 -- An extended regular expression, or one of several, that is found in the text; compiled ones are taken as they are.
 function matchers.regex(spec)
-    local list = type(spec) == "table" and #spec > 0 and spec or { spec }
+    local list = compiled(spec) and { spec } or patterns_of(spec, "regex")
     local expressions, flags = {}, regex.EXTENDED | regex.ICASE | regex.NEWLINE
     for i = 1, #list do
         local expression = list[i]
         if type(expression) == "string" then
-            local ok, compiled = pcall(regex.compile, expression, flags)
-            if not ok then error(compiled, 2) end
-            expression = compiled
+            local ok, made = pcall(regex.compile, expression, flags)
+            if not ok then error(made, 2) end
+            expression = made
+        elseif not compiled(expression) then
+            error("bad argument #1 to 'regex' (entry " .. i .. " is a " .. type(expression) .. ")", 2)
         end
         expressions[i] = expression
     end

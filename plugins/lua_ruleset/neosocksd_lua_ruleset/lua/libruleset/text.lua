@@ -2,8 +2,8 @@
 
 local G = _G
 
-local concat, date, error, floor, format, gsub, pack, select, sub, tostring, type =
-    table.concat, os.date, error, math.floor, string.format, string.gsub, table.pack, select, string.sub, tostring, type
+local concat, date, error, floor, format, gsub, lower, pack, select, sub, tostring, type =
+    table.concat, os.date, error, math.floor, string.format, string.gsub, string.lower, table.pack, select, string.sub, tostring, type
 local getinfo = debug and debug.getinfo
 local print = print
 
@@ -96,6 +96,13 @@ function text.describe_events(limit, filter)
         end
     end
     return lines
+end
+
+-- A Lua pattern for a lower-case text: its letters are lower case too, its classes stay as they are.
+function text.folded(pattern)
+    return (gsub(pattern, "%%?.", function(piece)
+        return #piece == 1 and lower(piece) or nil
+    end))
 end
 
 function text.startswith(s, prefix) return sub(s, 1, #prefix) == prefix end
