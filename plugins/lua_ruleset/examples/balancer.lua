@@ -31,11 +31,9 @@ local function try(name, entry)
 end
 
 local count_requests = ruleset.tick
-local ticks = 0
 
 function ruleset.tick(now)
-    ticks = ticks + 1
-    if ticks % 6 == 0 then count_requests(now) end
+    count_requests(now)
     for name, entry in pairs(weights) do async(try, name, entry) end
 end
 

@@ -41,6 +41,10 @@ def test_without_any_table_a_request_goes_as_it_is(lua: Script, kind: str, addre
             '"www.a:80","socks4a://p3:3","http://p2:2","socks5://p1:1"',
         ),
         ("rule.rewrite('^www%.(.*)$', '%1')", '"a:80"'),
+        ("rule.rewrite('^WWW%.', '')", '"a:80"'),
+        ("rule.rewrite('^x%.', '')", '"www.a:80"'),
+        ("rule.rewrite('^(%a+)%.', {www = 'host.'})", '"host.a:80"'),
+        ("rule.maybe({k = false}, 'k')", "nil"),
         (
             "rule.rewrite('^www', 'ftp', 'socks5://p1:1', 'http://p2:2')",
             '"ftp.a:80","http://p2:2","socks5://p1:1"',
@@ -177,6 +181,33 @@ def test_rules_that_go_round_in_circles_end(lua: Script) -> None:
     assert "circles" in lua.values("return recent_events:get(1).message")
 
 
+@pytest.mark.parametrize("rules", ["{ match.any() }", "{ match.any(), 'tag' }"])
+def test_a_rule_without_an_action_is_named(lua: Script, rules: str) -> None:
+    lua.run(f"_G.redirect_name = {{ {{ match.port(9), rule.reject() }}, {rules} }}")
+    error = lua.error("R.decide.resolve('a:80')")
+    assert error == "rule 2 of a table has a matcher and no action"
+    lua.run("_G.redirect_name = nil")
+
+
+@pytest.mark.parametrize("action", ["rewrite", "loopback"])
+def test_case_does_not_matter_where_an_address_is_rewritten(lua: Script, action: str) -> None:
+    tables = (
+        f"redirect_name = {{ {{ match.domain('.old'), rule.{action}('%.old:', '.new:') }} }}"
+        " route_default = { rule.direct() }"
+    )
+    assert decide(lua, "resolve", "WWW.Old:80", tables) == '"www.new:80"'
+    assert decide(lua, "resolve", "WWW.Other:80", tables) == '"WWW.Other:80"'
+
+
+def test_tables_may_be_lists_and_change_at_any_time(lua: Script) -> None:
+    tables = "route = list:new({ { inet.subnet(list:new({ '10.0.0.0/8' })), rule.redirect('b:1') } })"
+    assert decide(lua, "route", "10.0.0.1:80", tables) == '"b:1"'
+    lua.run("route:insert(1, { inet.subnet('10.0.0.0/24'), rule.reject() })")
+    assert lua.values("return R.decide.route('10.0.0.1:80')") == "nil"
+    lua.run("_G.route = false")
+    assert lua.values("return R.decide.route('10.0.0.1:80')") == '"10.0.0.1:80"'
+
+
 def test_resolve_leaves_an_address_as_it_is(lua: Script) -> None:
     assert (
         decide(lua, "route", "192.0.2.1:80", "route_default = { rule.resolve() }")
@@ -198,6 +229,8 @@ def test_resolve_leaves_an_address_as_it_is(lua: Script) -> None:
         "rule.rewrite('a', 'b', false)",
         "rule.loopback('(', '')",
         "rule.loopback('a')",
+        "rule.maybe(nil, 'k')",
+        "R.failover('a:80')",
         "lb.roundrobin()",
         "lb.iwrr(7)",
         "lb.iwrr({}, 'x')",
@@ -336,6 +369,19 @@ def test_tick_keeps_the_requests_of_each_minute(lua: Script) -> None:
     assert lua.values(code) == "0,3,60"
 
 
+def test_a_minute_is_a_minute_however_often_it_ticks(lua: Script) -> None:
+    code = """
+        R.tick(0)
+        local pushed = stat_requests:get(1)
+        for now = 10, 120, 10 do
+            R.resolve("a:1")
+            R.tick(now)
+        end
+        return stat_requests:get(1), stat_requests:get(2), stat_requests:get(3) == pushed
+    """
+    assert lua.values(code) == "6,6,true"
+
+
 def test_stats_is_a_text(lua: Script) -> None:
     lua.run(
         "_G.recent_events = rlist:new(9) for i = 1, 3 do evlogf('event %d', i) end evlogf('other')"
@@ -380,6 +426,16 @@ def test_a_reload_of_the_module_keeps_what_was_gathered() -> None:
             msgh.mine == print, recent_events:get(1).message, stat_requests:get(1), rpc.echo(7), type(libruleset.resolve)
     """
     assert lua.values(code) == 'true,true,70,60,true,true,"kept",42,7,"function"'
+
+
+def test_a_reload_of_the_module_keeps_the_requests_of_the_minute_that_has_begun() -> None:
+    lua = Script()
+    lua.run("_G.libruleset = require('libruleset') libruleset.tick(0) libruleset.resolve('a:1')")
+    source = read_source("libruleset")
+    assert source is not None
+    lua.engine.replace_module(source, b"@libruleset.lua", b"libruleset")
+    code = "libruleset.resolve('a:1') libruleset.tick(60) return stat_requests:get(1)"
+    assert lua.values(code) == "2"
 
 
 def test_the_modules_table_has_what_it_should(lua: Script) -> None:

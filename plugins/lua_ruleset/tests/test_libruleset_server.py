@@ -9,6 +9,7 @@ import pytest
 
 from neosocksd_core.testing.peers import closed_address
 from neosocksd_lua_ruleset.testing import Rule, api_of
+from neosocksd_lua_ruleset.vm import read_source
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -197,6 +198,33 @@ def test_rpcall_gives_false_and_a_message_when_the_peer_is_not_there(
 ) -> None:
     answer = rule(ruleset("")).call(f"return await.rpcall({{'{nobody}'}}, 'echo')")
     assert answer.startswith('false,"')
+
+
+@pytest.mark.parametrize("function", ["await.rpcall", "neosocksd.sendmsg"])
+def test_an_argument_that_cannot_be_sent_is_an_error_where_it_was_given(
+    rule: Rule, function: str
+) -> None:
+    error = rule(ruleset("")).error(f"\n{function}({{'127.0.0.1:1'}}, 'echo', 1, print)")
+    assert error == "(invoke):2: unable to marshal a function"
+
+
+def test_a_ruleset_that_inherits_from_the_module_follows_its_reload(rule: Rule, echo: Any) -> None:
+    server = rule(f"""
+        _G.libruleset = require("libruleset")
+        redirect_name = {{ {{ match.any(), rule.redirect("127.0.0.1:{echo.port}"), "first" }} }}
+        local ruleset = {{}}
+        return setmetatable(ruleset, {{ __index = function(_, k) return _G.libruleset[k] end }})
+    """)
+    assert server.reply("a.test", 80) == SUCCESS
+    source = read_source("libruleset")
+    assert source is not None
+    replaced = source.replace(
+        b"num_requests = num_requests + 1", b"num_requests = num_requests + 100"
+    )
+    for posted in (source, replaced):
+        assert server.post("/ruleset/update", posted, module="libruleset").status == 200
+        assert server.reply("a.test", 80) == SUCCESS
+    assert server.call("return num_requests, recent_events:get(1).count") == "102,3"
 
 
 @pytest.mark.parametrize("target", ["nil", "{}", "7", "{7}"])

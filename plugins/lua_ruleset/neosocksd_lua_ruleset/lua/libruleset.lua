@@ -86,6 +86,7 @@ ruleset.route6 = request("route6", ruleset.decide.route6)
 -- Dials the address through each chain in turn until one stands. A chain is `{proxyN, …, proxy1}` as in a decision, empty for none.
 -- Gives a decision: the address it is connected to, or nil, which rejects, and the last error.
 function ruleset.failover(addr, chains)
+    text.expect("table", chains, 2, "failover")
     local last = "no chain to try"
     for i = 1, #chains do
         local chain = chains[i]
@@ -100,17 +101,22 @@ end
 
 -- The requests of each minute of the last hour, newest first.
 local MINUTE = 60
-local counted = num_requests
+local EARLY = 0.5 -- seconds by which a timer of a minute may seem to be early
 
 if not rlist:check(stat_requests) then
     stat_requests = rlist:new(60)
+    stat_requests.since, stat_requests.counted = neosocksd.now(), num_requests
     neosocksd.setinterval(MINUTE)
 end
 
-function ruleset.tick()
-    stat_requests:push(num_requests - counted)
-    counted = num_requests
+-- The interval may be another one than that which was set above: a minute ends at the first tick after it.
+function ruleset.tick(now)
     address.sweep()
+    local ring = stat_requests
+    now = now or neosocksd.now()
+    if now >= ring.since and now - ring.since < MINUTE - EARLY then return end -- the clock may be set back
+    ring:push(num_requests - ring.counted)
+    ring.since, ring.counted = now, num_requests
 end
 
 -- The text for /stats: counters, requests a minute, and recent events. *query* is a number of events, or a text that they contain.

@@ -7,8 +7,8 @@ local decisions = bridge.load("libruleset/decisions")
 local join, split, ipv4, ipv6 = address.join, address.split, address.ipv4, address.ipv6
 local default, decide_again, MAX_ROUNDS = decisions.default, decisions.again, decisions.MAX_ROUNDS
 
-local error, find, floor, gsub, huge, pcall, select, type, unpack =
-    error, string.find, math.floor, string.gsub, math.huge, pcall, select, type, table.unpack
+local error, find, floor, gsub, huge, lower, pcall, select, type, unpack =
+    error, string.find, math.floor, string.gsub, math.huge, string.lower, pcall, select, type, table.unpack
 
 local rule = {}
 
@@ -76,37 +76,40 @@ end
 
 -- t[k] as an action, looked up at each request; without it the request is rejected.
 function rule.maybe(t, k)
+    text.expect("table", t, 1, "maybe")
     return function(...)
         local action = t[k]
-        if action == nil then return nil end
+        if not action then return nil end
         return action(...)
     end
 end
 
-local function check_pattern(pattern, replacement, name)
+-- Gives a function that replaces the pattern in an address as string.gsub does, in which letters have no case, as in matchers; what
+-- does not match stays as it was written.
+local function replacer(pattern, replacement, name)
     if type(pattern) ~= "string" then
         error("bad argument #1 to '" .. name .. "' (string expected, got " .. type(pattern) .. ")", 3)
     end
     local ok, message = pcall(find, "", pattern)
     if not ok then error(message, 3) end
     if replacement == nil then error("bad argument #2 to '" .. name .. "' (no value)", 3) end
+    pattern = text.folded(pattern)
+    return function(addr)
+        local replaced, count = gsub(lower(addr), pattern, replacement)
+        return count > 0 and replaced or addr
+    end
 end
 
--- The address with the pattern replaced, as string.gsub does.
+-- The address with the pattern replaced.
 function rule.rewrite(pattern, replacement, ...)
-    check_pattern(pattern, replacement, "rewrite")
-    local proxies = reversed(...)
-    return function(addr)
-        return (gsub(addr, pattern, replacement)), unpack(proxies)
-    end
+    local replace, proxies = replacer(pattern, replacement, "rewrite"), reversed(...)
+    return function(addr) return replace(addr), unpack(proxies) end
 end
 
 -- The same, and the rules decide about the new address.
 function rule.loopback(pattern, replacement)
-    check_pattern(pattern, replacement, "loopback")
-    return function(addr, round)
-        return decide_again((gsub(addr, pattern, replacement)), round)
-    end
+    local replace = replacer(pattern, replacement, "loopback")
+    return function(addr, round) return decide_again(replace(addr), round) end
 end
 
 -- Load balancing: actions that take turns. The tables are read at each request, so they may change.

@@ -110,10 +110,12 @@ local function target_of(target, name)
     return target
 end
 
--- "a,b" for the arguments, with a comma before if there are any.
+-- ",a,b" for the arguments, nothing for none. What cannot be marshalled is an error where the API function was called.
 local function marshalled(...)
     if select("#", ...) == 0 then return "" end
-    return "," .. marshal(...)
+    local ok, values = pcall(marshal, ...)
+    if not ok then error(values, 3) end
+    return "," .. values
 end
 
 local RPC = "local f=rpc[%s] if not f then return false,%s end return pcall(f%s)"
