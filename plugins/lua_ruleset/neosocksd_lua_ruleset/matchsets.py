@@ -1,4 +1,4 @@
-"""The natives behind ``match.domain``, ``match.host``, ``inet.subnet`` and ``inet6.subnet`` for lists too big for Lua tables.
+"""The natives behind ``match.exact``, ``match.host``, ``match.domain``, ``inet.subnet`` and ``inet6.subnet`` for lists too big for Lua tables.
 
 A list crosses the bridge as text, a member a line, in pieces of whole lines: one that is a Lua table is never a text as a whole. The
 set that is made of it stays here under a number, until the Lua object that holds the number is collected.

@@ -230,10 +230,10 @@ BIG = "local t = {%s} for i = 1, 2500 do t[#t + 1] = '%s' end "
     [
         (
             "exact",
-            "'Example.com:80'",
+            "'Example.com:80', '[::1]:80', '.b:1'",
             "x' .. i .. ':1",
-            ["example.COM:80", "x7:1"],
-            ["example.com:81"],
+            ["example.COM:80", "x7:1", "[::1]:80"],
+            ["example.com:81", "example.com", "a.x7:1", "a.b:1", "b:1", "::1:80"],
         ),
         (
             "host",

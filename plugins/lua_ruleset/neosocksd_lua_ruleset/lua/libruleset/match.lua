@@ -15,29 +15,53 @@ function matchers.any()
     return function() return true end
 end
 
--- The whole text, "host:port".
-function matchers.exact(spec)
-    local list, pieces = entries(spec, "exact")
-    local known = {}
-    if list then
-        for i = 1, #list do known[lower(list[i])] = true end
-    else
-        for text in pieces do
-            for entry in lines(text) do known[lower(entry)] = true end
-        end
-    end
-    return function(text)
-        return known[lower(text)] == true
-    end
+-- A set of names outside of Lua; `below` as the native one has it.
+local function big_set(pieces, below)
+    local ok, has = pcall(matchsets.names, pieces, below)
+    if not ok then error(has, 4) end
+    return has
 end
 
--- A set of names outside of Lua; `below` as the native one has it.
 local function big_names(pieces, below)
-    local ok, has = pcall(matchsets.names, pieces, below)
-    if not ok then error(has, 3) end
+    local has = big_set(pieces, below)
     return function(text)
         local _, _, name = split(text)
         return name ~= nil and has(name)
+    end
+end
+
+-- Without the lines that begin with a dot: the set takes them for domains.
+local function without_domains(text)
+    return (gsub("\n" .. text, "\n%s*%.[^\n]*", ""))
+end
+
+local CUT = 65536
+
+-- The same texts, changed, in pieces of whole lines and about CUT bytes: of a long one a changed copy would take several times its memory.
+local function changed(texts, change)
+    local text, at
+    return function()
+        if not text then text, at = texts(), 1 end
+        if not text then return nil end
+        local last = find(text, "\n", at + CUT, true) or #text
+        local piece = sub(text, at, last)
+        at = last + 1
+        if at > #text then text = nil end
+        return change(piece)
+    end
+end
+
+-- The whole text, "host:port".
+function matchers.exact(spec)
+    local list, pieces = entries(spec, "exact")
+    if not list then
+        local matcher = big_set(changed(pieces, without_domains), false)
+        return matcher
+    end
+    local known = {}
+    for i = 1, #list do known[lower(list[i])] = true end
+    return function(text)
+        return known[lower(text)] == true
     end
 end
 
@@ -46,19 +70,16 @@ local function without_dot(name)
     return #name > 1 and sub(name, -1) == "." and sub(name, 1, -2) or name
 end
 
--- Without brackets around addresses, and without lines with a leading dot, which are no hosts.
+-- Without brackets around addresses.
 local function bare_hosts(text)
-    return (gsub(gsub("\n" .. text, "\n%s*%.[^\n]*", ""), "\n%s*%[([^%]\n]*)%]", "\n%1"))
+    return (gsub(without_domains(text), "\n%s*%[([^%]\n]*)%]", "\n%1"))
 end
 
 -- This very host, a name or an address.
 function matchers.host(spec)
     local list, pieces = entries(spec, "host")
     if not list then
-        local matcher = big_names(function()
-            local text = pieces()
-            return text and bare_hosts(text)
-        end, false)
+        local matcher = big_names(changed(pieces, bare_hosts), false)
         return matcher
     end
     local known = {}
