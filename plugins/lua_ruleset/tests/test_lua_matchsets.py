@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -402,3 +403,43 @@ def test_the_memory_that_stays_is_eight_bytes_a_member() -> None:
         tracemalloc.stop()
     assert len(known) == 100_000
     assert size < 100_000 * 12
+
+
+GROWTH = """
+import sys
+
+from neosocksd_lua_ruleset.trial import Script
+
+def peak():
+    with open("/proc/self/status") as file:
+        return int(file.read().partition("VmHWM:")[2].split()[0])
+
+matcher, path = sys.argv[1:]
+lua = Script(time_limit=0)
+lua.run("require('libruleset')")
+before = peak()
+lua.run(f"local f = io.open('{path}') local text = f:read('a') f:close() _G.m = {matcher}(text)")
+print((peak() - before) // 1024)
+"""
+
+
+@pytest.mark.parametrize(
+    ("matcher", "entry"),
+    [
+        ("match.exact", "www%d.example.com:443"),
+        ("match.host", "www%d.example.com"),
+        ("match.domain", ".www%d.example.com"),
+        ("inet6.subnet", "2001:db8::%d:0:0/96"),
+    ],
+)
+def test_a_list_takes_little_memory_while_it_loads(
+    matcher: str, entry: str, tmp_path: Path
+) -> None:
+    """A list is to take 75 MiB for a million entries; this one is a third of that."""
+    number = (i if ":%d:" not in entry else i % 10000 for i in range(333_000))
+    (tmp_path / "list").write_text("\n".join(entry % i for i in number))
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH, matcher, str(tmp_path / "list")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(done.stdout) < 45
