@@ -330,8 +330,10 @@ def test_regex_compat_is_understood_by_compile(lua: Script) -> None:
         ("composite.subchain({k = false}, 'k')('a:80')", "nil"),
         # one in another
         (
-            "composite.allof({composite.anyof({composite.maybe({k = match.port(80)}, 'k')}),"
-            " composite.inverse(match.host('b'))})('a:80')",
+            (
+                "composite.allof({composite.anyof({composite.maybe({k = match.port(80)}, 'k')}),"
+                " composite.inverse(match.host('b'))})('a:80')"
+            ),
             "true",
         ),
     ],

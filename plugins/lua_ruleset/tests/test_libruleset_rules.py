@@ -200,7 +200,9 @@ def test_case_does_not_matter_where_an_address_is_rewritten(lua: Script, action:
 
 
 def test_tables_may_be_lists_and_change_at_any_time(lua: Script) -> None:
-    tables = "route = list:new({ { inet.subnet(list:new({ '10.0.0.0/8' })), rule.redirect('b:1') } })"
+    tables = (
+        "route = list:new({ { inet.subnet(list:new({ '10.0.0.0/8' })), rule.redirect('b:1') } })"
+    )
     assert decide(lua, "route", "10.0.0.1:80", tables) == '"b:1"'
     lua.run("route:insert(1, { inet.subnet('10.0.0.0/24'), rule.reject() })")
     assert lua.values("return R.decide.route('10.0.0.1:80')") == "nil"
