@@ -11,7 +11,7 @@ from neosocksd_lua_ruleset.trial import Script
 
 
 def quiet(lua: Script) -> None:
-    lua.run("config.loglevel = 4 recent_events = rlist:new(100)")
+    lua.run("config.loglevel = 4 _G.recent_events = rlist:new(100)")
 
 
 def test_config_is_that_of_the_server_at_load_time(lua: Script) -> None:
@@ -55,6 +55,13 @@ def test_events_are_kept_at_any_loglevel_and_equal_neighbours_counted(lua: Scrip
         return t, recent_events.len, recent_events:get(1).source
     """
     assert lua.values(code) == '{"a x2","b\\0092 x1","a x3",},3,"(invoke):4"'
+
+
+def test_without_a_ring_of_events_there_are_none(lua: Script) -> None:
+    quiet(lua)
+    lua.run("_G.recent_events = nil evlogf('%s', 'lost')")
+    assert lua.values("return R.stats(1, ''):find('Events')") == "nil"
+    quiet(lua)
 
 
 def test_a_hundred_events_are_kept(lua: Script) -> None:

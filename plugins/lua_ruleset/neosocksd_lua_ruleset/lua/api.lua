@@ -124,7 +124,7 @@ function os.exit(code)
     guard.interrupt(routines.ENDED)
 end
 
-io.stdout:setvbuf("line")
+io.stdout:setvbuf("line") -- what a script prints is seen at once, also where it goes into a file or a pipe
 
 _G.neosocksd = neosocksd
 package.loaded.neosocksd = neosocksd

@@ -2,6 +2,7 @@
 
 local bridge = ...
 local matchsets = bridge.load("matchsets")
+local expect_list = bridge.load("libruleset/text").expect_list
 
 local concat, error, find, gmatch, lower, match, pcall, sub, tonumber, type =
     table.concat, error, string.find, string.gmatch, string.lower, string.match, pcall, string.sub, tonumber, type
@@ -88,10 +89,7 @@ function address.entries(spec, name)
         for entry in address.lines(spec) do list[#list + 1] = entry end
         return list
     end
-    if type(spec) ~= "table" then
-        error("bad argument #1 to '" .. name .. "' (string or table expected, got "
-            .. (spec == nil and "no value" or type(spec)) .. ")", 3)
-    end
+    expect_list(spec, name)
     local count = #spec
     for i = 1, count do
         if type(spec[i]) ~= "string" then

@@ -186,10 +186,7 @@ local function patterns_of(spec, name)
         for entry in lines(spec) do list[#list + 1] = entry end
         return list
     end
-    if type(spec) ~= "table" then
-        error("bad argument #1 to '" .. name .. "' (string or table expected, got "
-            .. (spec == nil and "no value" or type(spec)) .. ")", 3)
-    end
+    text.expect_list(spec, name)
     return spec
 end
 

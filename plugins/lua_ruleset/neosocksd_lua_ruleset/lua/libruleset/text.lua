@@ -26,7 +26,6 @@ local function is_verbose()
     local level = config and config.loglevel
     return type(level) == "number" and level >= INFO
 end
-text.is_verbose = is_verbose
 
 -- Where the caller of the log function stands. Call it from that function itself.
 local function place()
@@ -123,6 +122,15 @@ function text.expect(kind, value, index, name)
     if type(value) ~= kind then
         local got = value == nil and "no value" or type(value)
         error("bad argument #" .. index .. " to '" .. name .. "' (" .. kind .. " expected, got " .. got .. ")", 3)
+    end
+    return value
+end
+
+-- The same for what a matcher lists, a text or a table. It is called one function further in.
+function text.expect_list(value, name)
+    if type(value) ~= "string" and type(value) ~= "table" then
+        local got = value == nil and "no value" or type(value)
+        error("bad argument #1 to '" .. name .. "' (string or table expected, got " .. got .. ")", 4)
     end
     return value
 end
