@@ -93,6 +93,10 @@ class FilterRelay:
             self._filter.from_client(early_up)
         self._proceed()
 
+    def counts(self) -> tuple[int, int]:
+        """Bytes relayed so far, to the upstream and to the client."""
+        return self.upstream.count, self.client.count
+
     def abort(self) -> None:
         """Give up; *finish* is called with ABORT."""
         self._end(Outcome.ABORT)

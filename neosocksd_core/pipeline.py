@@ -21,6 +21,7 @@ from neosocksd_core.session_log import log_session
 from neosocksd_core.sessions import LiveSession, SessionTable
 from neosocksd_core.settings import Settings
 from neosocksd_core.statistics import Counters, Statistics
+from neosocksd_core.traffic import Traffic
 
 
 class Pipeline:
@@ -47,6 +48,7 @@ class Pipeline:
         self.authenticator = authenticator
         self.observers = tuple(observers)
         self.table = SessionTable()
+        self._traffic = Traffic(counters, self.table)
         self.admission = Admission(settings, self.table)
         self.closer = Closer(reactor)
         self.movers = Movers(reactor, self.closer, settings.pipe)
@@ -126,11 +128,8 @@ class Pipeline:
 
     def statistics(self) -> Statistics:
         """A snapshot of the counters."""
-        counts = [session.counts() for session in self.table]
-        live_up, live_down = sum(up for up, _ in counts), sum(down for _, down in counts)
-        return self.counters.snapshot(
-            self.table.num_halfopen, self.table.num_relaying, live_up, live_down
-        )
+        table = self.table
+        return self.counters.snapshot(table.num_halfopen, table.num_relaying, self._traffic.total())
 
     def close_idle(self) -> None:
         """Close the connections that wait for a next request."""

@@ -103,6 +103,10 @@ class Relay:
             if self._write(self.up) and self._write(self.down):
                 self._update()
 
+    def counts(self) -> tuple[int, int]:
+        """Bytes relayed so far, up and down."""
+        return self.up.count, self.down.count
+
     def abort(self) -> None:
         """Reset both connections."""
         self._end(orderly=False)

@@ -150,7 +150,7 @@ class Server:
     def statistics(self) -> Statistics:
         """A snapshot of the counters."""
         runtime = self._runtime
-        return runtime.pipeline.statistics() if runtime else self._counters.snapshot(0, 0, 0, 0)
+        return runtime.pipeline.statistics() if runtime else self._counters.snapshot()
 
     def sessions(self) -> list[SessionInfo]:
         """A snapshot of the session table."""

@@ -189,13 +189,8 @@ class Session:
 
     def counts(self) -> tuple[int, int]:
         """Bytes relayed so far, from the client and to it."""
-        match self._relay:
-            case Relay(up=up, down=down):
-                return up.count, down.count
-            case FilterRelay(upstream=upstream, client=client):
-                return upstream.count, client.count
-            case None:
-                return 0, 0
+        relay = self._relay
+        return relay.counts() if relay is not None else (0, 0)
 
     def _join(
         self, watch: Watch, upstream: socket.socket, stream_filter: Filter | None

@@ -80,7 +80,9 @@ class Statistics:
     lasterror: str | None
 
 
-_COMPUTED = {"uptime", "num_halfopen", "num_sessions", "connect_latency", "dns_latency"}
+_COMPUTED = {
+    "uptime", "num_halfopen", "num_sessions", "byt_up", "byt_down", "connect_latency", "dns_latency",
+}  # fmt: skip
 _PLAIN = tuple(field.name for field in fields(Statistics) if field.name not in _COMPUTED)
 """What a snapshot takes as it is."""
 
@@ -131,17 +133,20 @@ class Counters:
         self.lasterror: str | None = None
 
     def snapshot(
-        self, num_halfopen: int, num_sessions: int, live_up: int, live_down: int
+        self,
+        num_halfopen: int = 0,
+        num_sessions: int = 0,
+        traffic: tuple[int, int] | None = None,
     ) -> Statistics:
-        """All counters, with the numbers of living sessions; their bytes are added to those of the ended ones."""
-        values = {name: getattr(self, name) for name in _PLAIN}
-        values["byt_up"] += live_up
-        values["byt_down"] += live_down
+        """All counters, with the numbers of living sessions, and the bytes up and down of all sessions where some live."""
+        byt_up, byt_down = traffic or (self.byt_up, self.byt_down)
         return Statistics(
             uptime=time.monotonic() - self.started,
             num_halfopen=num_halfopen,
             num_sessions=num_sessions,
+            byt_up=byt_up,
+            byt_down=byt_down,
             connect_latency=self.connect_latency.snapshot(),
             dns_latency=self.dns_latency.snapshot(),
-            **values,
+            **{name: getattr(self, name) for name in _PLAIN},
         )

@@ -68,7 +68,7 @@ def test_only_the_last_latencies_are_kept_and_all_are_counted() -> None:
     counters = Counters()
     for n in range(1000):
         counters.connect_latency.add(float(n))
-    latency = counters.snapshot(0, 0, 0, 0).connect_latency
+    latency = counters.snapshot().connect_latency
     assert latency.recent == tuple(float(n) for n in range(744, 1000))
     assert (latency.count, latency.total) == (1000, 499_500.0)
 
@@ -115,6 +115,6 @@ def test_bytes_of_the_handshakes_with_proxies_are_counted(serve: Serve, echo: Ec
 
 
 def test_a_server_that_does_not_run_has_counted_nothing() -> None:
-    statistics = Counters().snapshot(0, 0, 0, 0)
+    statistics = Counters().snapshot()
     assert statistics.num_accept == statistics.byt_up == 0
     assert statistics.lasterror is None

@@ -81,4 +81,4 @@ class TextEndpoints:
 
 def _start_of(now: Moment, used: float) -> Moment:
     """The moment at which the server started, when all counters were zero; *used* is the processor time then."""
-    return Moment(now.at - now.statistics.uptime, used, Counters().snapshot(0, 0, 0, 0))
+    return Moment(now.at - now.statistics.uptime, used, Counters().snapshot())
