@@ -7,6 +7,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from weakref import finalize
 
 import anyio
 
@@ -122,6 +123,9 @@ class Feed:
         self._gauges = Sparing(lambda: read_gauges(server.report_metrics()))
         self.health = Sparing(server.check_health)
         self.log = LogRing()
+        # What is said before the server runs is told, too: what is odd about its configuration, and where it listens.
+        server.log.addHandler(self.log)
+        finalize(self, server.log.removeHandler, self.log)
 
     def session_opened(self, session: SessionInfo) -> None:
         """Called for each session that begins to relay."""
@@ -164,7 +168,7 @@ class Feed:
     async def run(self) -> None:
         """Keep the log, and tick while somebody looks; runs as long as the server."""
         logger = self._server.log
-        logger.addHandler(self.log)
+        logger.addHandler(self.log)  # it is kept already, unless the server has run before
         try:
             while True:
                 if not self._readers:

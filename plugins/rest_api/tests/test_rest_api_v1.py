@@ -1,5 +1,6 @@
 """The JSON interface, with a real HTTP client: statistics, sessions, log, reload, events, and their document."""
 
+import gc
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -239,9 +240,19 @@ def test_the_last_lines_of_the_log_are_shown(serve: Serve) -> None:
         server.call(log.debug, "small")
         events = LogEvents.model_validate(api.get("/v1/log").json()).model_dump()["events"]
         assert [(e["level"], e["message"]) for e in events][-1] == ("warning", "one two")
+        assert events[0]["message"].startswith("listening on ")
         events = api.get("/v1/log?level=debug&limit=1").json()["events"]
         assert [e["message"] for e in events] == ["small"]
     server.stop()
+    assert not log.handlers
+
+
+def test_a_server_that_never_runs_leaves_the_log_as_it_was() -> None:
+    log = logging.getLogger("test_rest_api_v1.never")
+    server = Server(SETTINGS, plugins=[PlainPlugin, RestApi], log=log)
+    assert len(log.handlers) == 1
+    del server
+    gc.collect()
     assert not log.handlers
 
 

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from neosocksd_core.statistics import Latency
@@ -212,7 +213,7 @@ def test_the_token_comes_from_flag_environment_or_file(serve: Serve, tmp_path: P
 class Daemon:
     """The installed command, serving with a ruleset and a configuration file."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **environment: str) -> None:
         self.ruleset = directory / "ruleset.lua"
         self.ruleset.write_text(RULESET)
         self.config = directory / "config.toml"
@@ -222,10 +223,13 @@ class Daemon:
             f'[lua_ruleset]\nruleset = "{self.ruleset}"\n'
         )
         self.process = subprocess.Popen(
-            [COMMAND, "-c", self.config, "--loglevel", "5"], stderr=subprocess.PIPE, env=clean({})
+            [COMMAND, "-c", self.config, "--loglevel", "5"],
+            stderr=subprocess.PIPE,
+            env=clean(environment),
         )
         assert self.process.stderr is not None
-        assert b"listening" in self.process.stderr.readline()
+        while b"listening" not in (line := self.process.stderr.readline()):
+            assert line, "the server has ended"
 
     def stop(self) -> None:
         self.process.terminate()
@@ -257,6 +261,18 @@ def test_a_ruleset_is_driven_by_files_and_by_standard_input(daemon: Daemon, tmp_
     assert ctl(api, "invoke", stdin=b"assert(require('extra').x == 1)") == ""
     assert "Ruleset Allocated" in ctl(api, "gc")
     assert "Time Cost" in json.loads(ctl(api, "gc", "--json"))
+
+
+def test_the_log_begins_with_what_is_odd_about_the_configuration(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, NEOSOCKSD_NONSENSE="1")
+    try:
+        transport = httpx.HTTPTransport(uds=daemon.api.removeprefix("unix:"))
+        with httpx.Client(transport=transport, base_url="http://localhost") as api:
+            first, second, *_ = api.get("/v1/log").json()["events"]
+    finally:
+        daemon.stop()
+    assert "NEOSOCKSD_NONSENSE" in first["message"]
+    assert second["message"].startswith("listening on ")
 
 
 def test_a_reload_says_what_is_wrong(daemon: Daemon) -> None:
