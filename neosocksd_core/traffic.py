@@ -10,7 +10,7 @@ from collections.abc import Collection
 from neosocksd_core.sessions import LiveSession
 from neosocksd_core.statistics import Counters
 
-FEW_SESSIONS = 500
+FEW_SESSIONS = 100
 """Up to so many are added up each time."""
 
 REST_SECONDS = 1e-5

@@ -4,8 +4,10 @@ Errors under ``/v1`` are problem documents (RFC 9457), elsewhere a line of text,
 """
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 
 import anyio
@@ -33,13 +35,18 @@ def error_answer(status: int, detail: str, path: str) -> tuple[Headers, bytes]:
     return Headers(fields), content
 
 
-def common_fields() -> list[tuple[bytes, bytes]]:
+def common_fields() -> tuple[tuple[bytes, bytes], ...]:
     """What every answer carries."""
-    return [
-        (b"Date", formatdate(usegmt=True).encode("ascii")),
+    return _common_fields(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _common_fields(now: int) -> tuple[tuple[bytes, bytes], ...]:
+    return (
+        (b"Date", formatdate(now, usegmt=True).encode("ascii")),
         (b"X-Content-Type-Options", b"nosniff"),
         (b"Cache-Control", b"no-store"),
-    ]
+    )
 
 
 class Answer:
@@ -55,20 +62,19 @@ class Answer:
         self._write = write
         self._is_head = method == b"HEAD"
         self._head = b""
-        self._complete = anyio.Event()
+        self._completed: anyio.Event | None = None
         self.status = 0
+        self.is_complete = False
 
     @property
     def is_started(self) -> bool:
         return self.status > 0
 
-    @property
-    def is_complete(self) -> bool:
-        return self._complete.is_set()
-
     async def wait_complete(self) -> None:
         """Wait until the application has said that this was all."""
-        await self._complete.wait()
+        if not self.is_complete:
+            self._completed = self._completed or anyio.Event()
+            await self._completed.wait()
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """The ASGI callable.
@@ -88,9 +94,13 @@ class Answer:
             await self._write(data)
             return
         await self._write(data + machine.send(EndOfMessage()))
-        self._complete.set()
+        self.is_complete = True
+        if self._completed is not None:
+            self._completed.set()
 
 
 def _fields(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    given = Headers(headers)
-    return given.plus(*(field for field in common_fields() if field[0] not in given))
+    given = list(headers)
+    names = {name.lower() for name, _ in given}
+    given += [field for field in common_fields() if field[0].lower() not in names]
+    return Headers(given)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -43,8 +43,8 @@ class Deflating:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        accepted = ",".join(Headers(scope=scope).getlist("accept-encoding"))
-        if scope["type"] != "http" or not accepts_deflate(accepted):
+        accepted = b",".join(v for name, v in scope["headers"] if name == b"accept-encoding")
+        if not accepts_deflate(accepted.decode("latin-1")):
             await self._app(scope, receive, send)
             return
         start: Message = {}

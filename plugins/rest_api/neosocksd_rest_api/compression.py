@@ -59,6 +59,8 @@ def decode(body: bytes, coding: str, limit: int) -> bytes:
 
 def accepts_deflate(accept_encoding: str) -> bool:
     """Whether a client with this ``Accept-Encoding`` takes deflated answers."""
+    if not accept_encoding:
+        return False
     found: dict[str, bool] = {}
     for member in accept_encoding.lower().split(","):
         match = _ACCEPTED.match(member)

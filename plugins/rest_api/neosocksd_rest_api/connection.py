@@ -9,6 +9,7 @@ One request at a time, in the order in which they came; what is pipelined waits.
 so that who sends a byte a second holds a connection no longer than one who sends nothing.
 """
 
+import math
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
@@ -81,14 +82,17 @@ class CallerConnection:
         self._socket = sock
         self._settings = service.settings()
         self._machine = ServerConnection(Limits(body=self._settings.body_limit))
-        self._deadline = 0.0
+        self._limit = anyio.CancelScope()
+        """Its deadline is that of what is read; what is answered has none."""
+        self._is_partial = False
+        """The request that is being read did not come in one piece."""
         self._is_lost = False
         """The caller takes no more answers."""
 
     async def run(self) -> None:
         """Serve requests until the connection ends."""
         # The caller has gone, has broken the protocol after an answer, or is too slow to be waited for: nobody is left to tell.
-        with suppress(OSError, RemoteProtocolError):
+        with suppress(OSError, RemoteProtocolError), self._limit:
             while await self._serve_one():
                 self._machine.start_next_cycle()
                 if self._machine.buffered:
@@ -114,6 +118,7 @@ class CallerConnection:
         if request.expects_continue and self._machine.framing != NO_BODY:
             await self._write(self._machine.send(InformationalResponse(100)))
         body = await self._read_body()
+        self._limit.deadline = math.inf
         return await self._answer(request, target, body)
 
     def _precondition(self, request: Request) -> Refusal | None:
@@ -179,6 +184,7 @@ class CallerConnection:
 
     async def _refuse(self, refusal: Refusal, path: str) -> bool:
         """Answer without the application. Where the request has not been read to its end the connection ends, too."""
+        self._limit.deadline = math.inf
         machine = self._machine
         if machine.reading is State.BODY and machine.framing == NO_BODY:
             machine.next_event()
@@ -190,21 +196,18 @@ class CallerConnection:
 
     async def _read_head(self) -> Request | None:
         """The next request, None if the caller has no further one."""
-        machine = self._machine
-        is_begun = machine.buffered > 0
-        wait = self._settings.request_timeout if is_begun else self._settings.idle_timeout
-        self._deadline = anyio.current_time() + wait
+        self._is_partial = False
+        if not self._machine.buffered:
+            self._limit.deadline = anyio.current_time() + self._settings.idle_timeout
+            await self._read()
         while True:
-            match machine.next_event():
+            match self._machine.next_event():
                 case Request() as request:
                     return request
                 case ConnectionClosed():
                     return None
                 case _:
-                    await self._read()
-            if not is_begun:
-                is_begun = True
-                self._deadline = anyio.current_time() + self._settings.request_timeout
+                    await self._read_on()
 
     async def _read_body(self) -> bytes:
         body = bytearray()
@@ -215,26 +218,32 @@ class CallerConnection:
                 case EndOfMessage():
                     return bytes(body)
                 case _:
-                    await self._read()
+                    await self._read_on()
+
+    async def _read_on(self) -> None:
+        """Read more of a request that has begun, all of which must come within a time."""
+        if not self._is_partial:
+            self._is_partial = True
+            self._limit.deadline = anyio.current_time() + self._settings.request_timeout
+        await self._read()
 
     async def _read(self) -> None:
-        """Feed the machine once.
+        """Feed the machine once. It is waited first, also where something has come: who sends on and on does not have the loop alone.
 
-        :raises OSError: if nothing comes in time, or the connection has failed.
+        It is cancelled if nothing comes in time.
+
+        :raises OSError: if the connection has failed.
         """
-        while True:
-            try:
+        data = None
+        while data is None:
+            await anyio.wait_readable(self._socket)
+            with suppress(BlockingIOError):
                 data = self._socket.recv(READ_SIZE)
-            except BlockingIOError:
-                with anyio.fail_after(self._deadline - anyio.current_time()):
-                    await anyio.wait_readable(self._socket)
-                continue
-            self._service.counters.byt_api_server_rx += len(data)
-            if data:
-                self._machine.feed(data)
-            else:
-                self._machine.feed_eof()
-            return
+        self._service.counters.byt_api_server_rx += len(data)
+        if data:
+            self._machine.feed(data)
+        else:
+            self._machine.feed_eof()
 
     async def _write(self, data: bytes) -> None:
         """Send all of *data*.

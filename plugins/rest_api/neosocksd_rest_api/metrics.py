@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from neosocksd_core.statistics import Latency, Statistics
-from neosocksd_rest_api.report import quantile, take_cpu
+from neosocksd_rest_api.report import quantiles, take_cpu
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -66,8 +66,8 @@ def _summary(name: str, text: str, latency: Latency) -> Iterator[str]:
     name = _PREFIX + name
     yield from _head(name, "summary", text)
     if latency.recent:
-        for q in _QUANTILES:
-            yield f'{name}{{quantile="{q}"}} {quantile(latency.recent, q):.6f}'
+        for q, seconds in zip(_QUANTILES, quantiles(latency.recent, *_QUANTILES), strict=True):
+            yield f'{name}{{quantile="{q}"}} {seconds:.6f}'
     yield f"{name}_sum {latency.total:.6f}"
     yield f"{name}_count {latency.count}"
 

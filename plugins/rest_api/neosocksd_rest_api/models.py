@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model, mode
 from neosocksd_core import SessionInfo
 from neosocksd_core.addresses import Address
 from neosocksd_core.statistics import Latency, Statistics
-from neosocksd_rest_api.report import quantile, take_cpu
+from neosocksd_rest_api.report import quantiles, take_cpu
 
 MOST_SESSIONS = 10_000
 MOST_EVENTS = 500
@@ -235,5 +235,5 @@ def _told(value: Latency | JsonValue) -> JsonValue:
     if not isinstance(value, Latency):
         return value
     recent = value.recent
-    p50, p90, p99, top = (quantile(recent, q) if recent else None for q in (0.5, 0.9, 0.99, 1.0))
+    p50, p90, p99, top = quantiles(recent, 0.5, 0.9, 0.99, 1.0) if recent else [None] * 4
     return {"count": value.count, "p50": p50, "p90": p90, "p99": p99, "max": top}

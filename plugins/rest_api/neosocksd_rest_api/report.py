@@ -83,7 +83,7 @@ def _state(s: Statistics) -> Iterator[tuple[str, str]]:
     calls = _with_rest(s.num_api_client_success, s.num_api_client_request)
     yield "API Client", f"{calls} {_both_ways(s.byt_api_client_rx, s.byt_api_client_tx)}"
     if recent := s.connect_latency.recent:
-        p50, p90, p99, top = (format_seconds(quantile(recent, q)) for q in (0.5, 0.9, 0.99, 1.0))
+        p50, p90, p99, top = map(format_seconds, quantiles(recent, 0.5, 0.9, 0.99, 1.0))
         yield "Connect Latency", f"P50={p50} P90={p90} P99={p99} MAX={top}"
 
 
@@ -121,10 +121,10 @@ def _lines(pairs: Iterator[tuple[str, str]]) -> str:
     return "".join(f"{name:<20}: {value}\n" for name, value in pairs)
 
 
-def quantile(samples: Sequence[float], q: float) -> float:
-    """The nearest-rank quantile of *samples*, which are not empty."""
+def quantiles(samples: Sequence[float], *wanted: float) -> Sequence[float]:
+    """The nearest-rank quantiles of *samples*, which are not empty."""
     ordered = sorted(samples)
-    return ordered[max(0, math.ceil(q * len(ordered)) - 1)]
+    return [ordered[max(0, math.ceil(q * len(ordered)) - 1)] for q in wanted]
 
 
 def format_bytes(count: float) -> str:

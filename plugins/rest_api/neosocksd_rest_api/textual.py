@@ -24,6 +24,8 @@ _TRUE = frozenset({"1", "y", "yes", "on", "t", "true"})
 
 def parse_query(query: bytes) -> Mapping[str, str]:
     """The values by their names, the last one where a name stands twice; bytes that are no UTF-8 are kept as surrogates."""
+    if not query:
+        return {}
     text = query.decode("latin-1")
     return dict(parse_qsl(text, keep_blank_values=True, errors="surrogateescape"))
 

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from neosocksd_core import ServerContext, hookimpl
 from neosocksd_core.testing import Client, EchoServer, PlainPlugin, RunningServer, plain_request
 from neosocksd_rest_api import RestApi
-from neosocksd_rest_api.report import format_bytes, format_duration, quantile
+from neosocksd_rest_api.report import format_bytes, format_duration, quantiles
 from neosocksd_rest_api.testing import find_program
 
 Serve = Callable[..., RunningServer]
@@ -174,5 +174,5 @@ def test_numbers_are_written_for_people() -> None:
         "00:00:00", "01:01:01", "1d 01:00:00",
     ]  # fmt: skip
     samples = [float(n) for n in range(1, 101)]
-    assert [quantile(samples, q) for q in (0.5, 0.9, 0.99, 1.0)] == [50, 90, 99, 100]
-    assert quantile([7.0], 0.5) == 7
+    assert quantiles(samples[::-1], 0.5, 0.9, 0.99, 1.0) == [50, 90, 99, 100]
+    assert quantiles([7.0], 0.5) == [7]
