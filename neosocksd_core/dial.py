@@ -210,7 +210,10 @@ class Dial:
         self._lookup = None
         requested = self._origin.requested
         assert requested is not None
-        self._guarded = self._any_is_guarded(result, requested.port)
+        # A router may have looked the name up before, and another answer may have led it to where it sends the client.
+        before = tuple(self._shared.names.recent.of(requested.host))
+        found = () if isinstance(result, DialError) else result
+        self._guarded = self._any_is_guarded(found + before, requested.port)
         self._judge_target()
 
     def _judge_target(self) -> None:

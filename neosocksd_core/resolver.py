@@ -14,6 +14,7 @@ from neosocksd_core.errors import DialError
 from neosocksd_core.protocols import Resolution, Resolver
 from neosocksd_core.reactor import Reactor
 from neosocksd_core.reasons import Reason
+from neosocksd_core.recent_answers import RecentAnswers
 from neosocksd_core.statistics import Counters
 
 LookupResult = tuple[str, ...] | DialError
@@ -81,6 +82,7 @@ class Names:
         self._counters = counters
         self._cache: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
         self._queries: dict[str, Query] = {}
+        self.recent = RecentAnswers()
 
     def cached(self, host: str) -> tuple[str, ...] | None:
         """What is known of *host* at the moment."""
@@ -151,6 +153,7 @@ class Names:
         if not addresses:
             return DialError(Reason.NAME_NOT_RESOLVED, f"{host}: no address")
         self._counters.num_dns_success += 1
+        self.recent.add(host, addresses)
         ttl = DEFAULT_TTL if resolution.ttl is None else min(resolution.ttl, MAX_TTL)
         if ttl > 0:
             self._cache[host] = (time.monotonic() + ttl, addresses)
