@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from neosocksd_core import NeosocksdError, ServerContext
-from neosocksd_core.log import LEVELS, level_name
+from neosocksd_core.log import LEVELS, NOTICE, level_name
 from neosocksd_rest_api import models
 from neosocksd_rest_api.feed import Feed, Meter, write_rows
 from neosocksd_rest_api.offered import read_body
@@ -215,10 +215,13 @@ class JsonEndpoints:
         return JsonResponse({"events": [line.event() for line in lines]})
 
     async def reload(self, request: Request) -> Response:
+        server = self._server
         try:
-            self._server.reread()
+            server.reread()
         except NeosocksdError as error:
+            server.log.warning("rest_api: not reloaded: %s", error)
             raise HTTPException(422, str(error)) from None
+        server.log.log(NOTICE, "rest_api: reloaded")
         return JsonResponse(models.Reloaded(reloaded=True))
 
     async def events(self, request: Request) -> Response:

@@ -264,7 +264,9 @@ def test_a_reload_reads_the_settings_again(serve: Serve) -> None:
             raise ConfigurationError("socks.toml: listen: no port")
         server.reload(wanted)
 
-    server = serve(SETTINGS, plugins=[PlainPlugin, RestApi], reread=reread)
+    log = logging.getLogger("test_rest_api_v1")
+    log.setLevel(logging.INFO)
+    server = serve(SETTINGS, plugins=[PlainPlugin, RestApi], reread=reread, log=log)
     with httpx.Client(base_url=base_of(server)) as api:
         wanted["timeout"] = 17
         assert api.post("/v1/reload").json() == {"reloaded": True}
@@ -273,6 +275,11 @@ def test_a_reload_reads_the_settings_again(serve: Serve) -> None:
         answer = api.post("/v1/reload")
         assert answer.status_code == 422
         assert answer.json()["detail"] == "socks.toml: listen: no port"
+        events = api.get("/v1/log?limit=2").json()["events"]
+        assert [event["message"] for event in events] == [
+            "rest_api: reloaded",
+            "rest_api: not reloaded: socks.toml: listen: no port",
+        ]
         assert api.get("/v1/stats").status_code == 200
 
 
