@@ -5,9 +5,8 @@ sum that takes time: who asks often is told the last one for a while.
 """
 
 import time
-from collections.abc import Collection
 
-from neosocksd_core.sessions import LiveSession
+from neosocksd_core.sessions import SessionTable
 from neosocksd_core.statistics import Counters
 
 FEW_SESSIONS = 100
@@ -20,7 +19,7 @@ REST_SECONDS = 1e-5
 class Traffic:
     """Bytes up and down since the start: of the living *sessions*, and what *counters* have of the ended ones."""
 
-    def __init__(self, counters: Counters, sessions: Collection[LiveSession]) -> None:
+    def __init__(self, counters: Counters, sessions: SessionTable) -> None:
         self._counters = counters
         self._sessions = sessions
         self._total = 0, 0

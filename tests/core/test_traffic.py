@@ -46,7 +46,7 @@ def test_of_many_sessions_the_sum_is_exact_and_not_made_for_each_who_asks(
 
 def looks_of_many_questions(server: RunningServer) -> int:
     """How often the sessions of *server* are gone through to tell their bytes a hundred times at once."""
-    runtime = server.server._runtime
+    runtime = server.server._runtime  # pyright: ignore[reportPrivateUsage]
     assert runtime is not None
     table = LookedAt(runtime.pipeline.table)
     traffic = Traffic(Counters(), table)
