@@ -56,19 +56,23 @@ class OfferedEndpoints:
         if endpoint is None:
             if path in RULESET_PATHS:
                 raise HTTPException(
-                    500, "no ruleset is loaded: the plugin lua_ruleset is not enabled"
+                    500, "no ruleset is loaded: start the server with --ruleset FILE"
                 )
             raise HTTPException(404, "there is nothing of that name")
-        if request.method not in endpoint.methods:
-            allowed = ", ".join(sorted(endpoint.methods))
+        methods = endpoint.methods
+        if "GET" in methods:  # HEAD is a GET whose content stays here
+            methods |= {"HEAD"}
+        if request.method not in methods:
+            allowed = ", ".join(sorted(methods))
             raise HTTPException(405, "that method is not allowed here", {"Allow": allowed})
         if endpoint.needs_body and "content-length" not in request.headers:
             raise HTTPException(411, "a body with a Content-Length is needed")
         return await self._run(endpoint, request)
 
     async def _run(self, endpoint: Endpoint, request: Request) -> Response:
+        is_implied = request.method not in endpoint.methods
         call = EndpointRequest(
-            method=request.method,
+            method="GET" if is_implied else request.method,
             query=parse_query(request.scope["query_string"]),
             headers=dict(request.headers),
             body=await read_body(request, self._limit()),

@@ -37,6 +37,10 @@ class EchoPlugin:
             self.released.wait(DEADLINE)
             return EndpointResponse()
 
+        async def look(request: EndpointRequest) -> EndpointResponse:
+            self.calls.append(request)
+            return EndpointResponse(200, b"seen")
+
         async def fail(request: EndpointRequest) -> EndpointResponse:
             raise RuntimeError("the secret cause")
 
@@ -48,6 +52,7 @@ class EchoPlugin:
             Endpoint("/echo", post, echo, "sends it back", needs_body=True),
             Endpoint("/free", post, echo, "needs no body"),
             Endpoint("/hold", post, hold, "stops the whole server until it is released"),
+            Endpoint("/look", frozenset({"GET"}), look),
             Endpoint("/fail", post, fail),
             Endpoint("/refuse", post, refuse),
         )
@@ -331,6 +336,17 @@ def test_head_has_the_fields_of_get_and_no_body(caller: Client) -> None:
     head = caller.receive_until(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert read_answer(caller)[0] == 200
+
+
+def test_head_of_an_offered_call_is_its_get(caller: Client, plugin: EchoPlugin) -> None:
+    caller.send(b"HEAD /look HTTP/1.1\r\nHost: localhost\r\n\r\n" + get("/look"))
+    head = caller.receive_until(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"content-length: 4\r\n" in head.lower()
+    assert read_answer(caller)[::2] == (200, b"seen")
+    assert [call.method for call in plugin.calls] == ["GET", "GET"]
+    caller.send(post("/look"))
+    assert read_answer(caller)[1]["allow"] == "get, head"
 
 
 def test_it_is_served_on_a_unix_socket_of_its_owner(

@@ -151,6 +151,26 @@ def test_metrics_are_in_the_format_of_prometheus(
     assert values["other",] == 1
 
 
+METRICS = {
+    "process_cpu_seconds_total", "uptime_seconds", "sessions_active", "sessions_peak", "halfopen_connections",
+    "connections_accepted_total", "connections_served_total", "requests_total", "requests_success_total",
+    "rejects_ruleset_total", "rejects_timeout_total", "rejects_upstream_total", "dns_queries_total", "dns_success_total",
+    "api_requests_total", "api_requests_success_total", "uplink_bytes_total", "downlink_bytes_total", "protocol_bytes_total",
+    "api_client_requests_total", "connect_latency_seconds_sum", "connect_latency_seconds_count",
+}  # fmt: skip
+
+
+def test_every_metric_of_the_original_is_there(api: httpx.Client) -> None:
+    families = list(text_string_to_metric_families(api.get("/metrics").text))
+    samples = [sample for family in families for sample in family.samples]
+    assert {f"neosocksd_{name}" for name in METRICS} <= {sample.name for sample in samples}
+    moved = [sample for sample in samples if sample.name == "neosocksd_protocol_bytes_total"]
+    modules = {"api_server", "proxy_server", "proxy_client", "api_client"}
+    assert {sample.labels["module"] for sample in moved} == modules
+    assert {sample.labels["direction"] for sample in moved} == {"rx", "tx"}
+    assert len(moved) == 8
+
+
 def test_curl_gets_what_it_asks_for(server: RunningServer) -> None:
     base = "http://{}:{}".format(*server.addresses[1][:2])
     for arguments in (["/stats"], ["/stats", "-X", "POST"], ["/stats", "--compressed"]):
