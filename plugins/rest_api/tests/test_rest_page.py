@@ -247,7 +247,7 @@ def test_of_many_sessions_only_those_in_sight_are_drawn(
     for number in range(200):
         stack.enter_context(open_session(page.server, address, b"user%d" % number))
     browser.wait_for("document.getElementById('count').textContent === '200'")
-    assert browser.run(f"return {USERS}[0]") == "user199"
+    browser.wait_for(f"{USERS}[0] === 'user199'")
     assert browser.run("return document.querySelectorAll('#rows tr').length") < 60
     browser.run("const s = document.getElementById('scroller'); s.scrollTop = s.scrollHeight")
     browser.wait_for(f"{USERS}.at(-1) === 'user0'")
