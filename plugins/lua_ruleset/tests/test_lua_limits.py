@@ -1,5 +1,6 @@
 """A script cannot take the server down: time, memory, recursion, strange errors, bytecode, the sandbox, and Python out of reach."""
 
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -464,7 +465,7 @@ def test_what_a_native_function_raises_is_a_text_in_lua(error: Exception, wrap: 
     assert (reported == [error]) is not isinstance(error, LuaCallError)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), CancelledError()])
 def test_what_must_not_be_swallowed_is_raised_when_lua_returns(error: BaseException) -> None:
     def fail() -> None:
         raise error
