@@ -59,6 +59,12 @@ class RestApi:
         return [Service("rest_api", self._feed_of(server).run)]
 
     @hookimpl
+    def check_settings(self, server: ServerContext) -> None:
+        api = self._apis.get(server)
+        if api is not None:
+            api.check_offered()
+
+    @hookimpl
     def reload(self, server: ServerContext) -> None:
         self._feed_of(server).forget()
         api = self._apis.get(server)

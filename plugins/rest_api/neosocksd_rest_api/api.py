@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from neosocksd_core import ServerContext
+from neosocksd_core import ConfigurationError, ServerContext
 from neosocksd_core.services import ControlListener
 from neosocksd_http1 import Request
-from neosocksd_rest_api.application import make_application
+from neosocksd_rest_api.application import ApiApplication
 from neosocksd_rest_api.config import RestApiSettings
 from neosocksd_rest_api.connection import Service
 from neosocksd_rest_api.denials import Denials
@@ -36,8 +36,11 @@ class Api:
         self._server = server
         self._feed = feed
         self._rules = self._prepared = self._former = Rules(settings, make_guard(settings))
+        self._application = ApiApplication(
+            server, feed, lambda: self._rules.settings.inflated_limit
+        )
         self._service = Service(
-            make_application(server, feed, lambda: self._rules.settings.inflated_limit),
+            self._application,
             self._admit,
             lambda: self._rules.settings,
             server.counters,
@@ -59,6 +62,17 @@ class Api:
             settings.max_connections,
             guarded=not settings.via_proxy,
         )
+
+    def check_offered(self) -> None:
+        """See whether all that plugins offer can be called.
+
+        :raises NeosocksdError: if two offer the same path, or one a path of the API's own.
+        """
+        for path in self._server.endpoints():
+            if self._application.has(path):
+                raise ConfigurationError(
+                    f"the endpoint {path!r} of a plugin cannot be served: that path is the API's own"
+                )
 
     def activate(self) -> None:
         """The server's settings are in force: those that were prepared, or, where the reload was refused, those before."""

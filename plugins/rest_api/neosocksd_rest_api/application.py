@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from neosocksd_core import ServerContext
@@ -123,17 +123,39 @@ def _by_method(handlers: Mapping[str, Handler]) -> Handler:
     return handle
 
 
-def make_application(server: ServerContext, feed: Feed, limit: Callable[[], int]) -> ASGIApp:
-    """The application. *limit* gives the bytes that a body may have once it is decompressed."""
+class ApiApplication:
+    """The application of one server, as ASGI. *limit* gives the bytes that a body may have once it is decompressed."""
+
+    def __init__(self, server: ServerContext, feed: Feed, limit: Callable[[], int]) -> None:
+        self._routes = _all_routes(server, feed, limit)
+        app = Starlette(
+            routes=self._routes,
+            middleware=[Middleware(Deflating)],
+            exception_handlers={HTTPException: _refuse, Exception: _fail},
+        )
+        app.router.redirect_slashes = False
+        app.router.default = AnyMethod(OfferedEndpoints(server, feed.forget, limit).call)
+        self._app: ASGIApp = app
+
+    def has(self, path: str) -> bool:
+        """Whether *path* is the API's own, so that nobody else can be called there."""
+        scope = {"type": "http", "method": "GET", "path": path}
+        return any(route.matches(scope)[0] is not Match.NONE for route in self._routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self._app(scope, receive, send)
+
+
+def _all_routes(server: ServerContext, feed: Feed, limit: Callable[[], int]) -> list[Route]:
     text = TextEndpoints(server, feed.health)
-    offered = OfferedEndpoints(server, feed.forget, limit)
     operations = JsonEndpoints(server, feed, limit).operations()
     document = openapi.describe(operations)
 
     async def describe(request: Request) -> Response:
         return JSONResponse(document)
 
-    routes = [
+    return [
         Route("/healthy", AnyMethod(text.healthy)),
         Route("/stats", text.stats, methods=["GET", "POST"]),
         Route("/metrics", text.metrics, methods=["GET"]),
@@ -141,11 +163,3 @@ def make_application(server: ServerContext, feed: Feed, limit: Callable[[], int]
         *_routes_of(operations),
         *(Route(path, _serve_page) for path in ("/", *(f"/{name}" for name in page.page_files()))),
     ]
-    app = Starlette(
-        routes=routes,
-        middleware=[Middleware(Deflating)],
-        exception_handlers={HTTPException: _refuse, Exception: _fail},
-    )
-    app.router.redirect_slashes = False
-    app.router.default = AnyMethod(offered.call)
-    return app

@@ -1,6 +1,7 @@
 """What the JSON interface takes and gives: the one source of its answers, its checks and its OpenAPI document."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal, Self, get_type_hints
 
@@ -188,6 +189,42 @@ class LogEvents(BaseModel):
     """Oldest first."""
 
     events: list[LogEvent]
+
+
+class Hello(BaseModel):
+    """The first event: the sessions as they are, the newest of them where they are many."""
+
+    version: str
+    total: int = Field(description="all sessions")
+    sessions: list[Session]
+
+
+class Tick(BaseModel):
+    """Comes each second: ``active`` has the sessions that have relayed since the last one, with all their bytes up and down."""
+
+    stats: Stats  # pyright: ignore[reportInvalidTypeForm]  # it is made from the counters
+    health: list[str] = Field(description="a line for each thing that is wrong")
+    active: list[tuple[int, int, int]]
+    metrics: dict[str, float] = Field(
+        default={}, description="those of the script engine; not in every tick"
+    )
+
+
+class Lost(BaseModel):
+    """The reader was too slow for ``count`` events before this one."""
+
+    count: int
+
+
+EVENTS: Mapping[str, type[BaseModel]] = {
+    "hello": Hello,
+    "opened": Session,
+    "closed": Session,
+    "tick": Tick,
+    "log": LogEvent,
+    "lost": Lost,
+}
+"""What each event of the stream carries, by its name."""
 
 
 class Reloaded(BaseModel):

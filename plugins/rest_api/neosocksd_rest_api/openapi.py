@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from neosocksd_rest_api.models import Problem
+from neosocksd_rest_api.models import EVENTS, Problem
 from neosocksd_rest_api.report import program_version
 from neosocksd_rest_api.v1 import Operation
 
@@ -17,7 +17,7 @@ _PLACES = "#/components/schemas/{model}"
 
 def describe(operations: Sequence[Operation]) -> dict[str, Any]:
     """The document, of OpenAPI 3.1."""
-    models: set[type[BaseModel]] = {Problem}
+    models: set[type[BaseModel]] = {Problem, *EVENTS.values()}
     for operation in operations:
         models |= {model for model in (operation.result, operation.body) if model is not None}
     ordered = sorted(models, key=lambda model: model.__name__)
@@ -45,7 +45,11 @@ def describe(operations: Sequence[Operation]) -> dict[str, Any]:
 
 def _operation(operation: Operation, named: Mapping[Any, Any]) -> dict[str, Any]:
     if operation.result is None:
-        content: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
+        # OpenAPI 3.1 has no words for the events of a stream.
+        events = {name: named[model] for name, model in EVENTS.items()}
+        content: dict[str, Any] = {
+            "text/event-stream": {"schema": {"type": "string"}, "x-events": events}
+        }
     else:
         content = {"application/json": {"schema": named[operation.result]}}
     problem = {"application/problem+json": {"schema": named[Problem]}}
