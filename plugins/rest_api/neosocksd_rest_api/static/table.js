@@ -10,7 +10,8 @@ const COLUMNS = [
   { name: "target", title: "Target", width: "20%", mono: true, text: (s) => s.target || `(${s.state})`, key: (s) => s.target },
   { name: "chain", title: "Chain", width: "15%", mono: true, faint: true, text: (s) => s.chain || "direct", key: (s) => s.chain },
   { name: "frontend", title: "Frontend", width: "8%", faint: true, text: (s) => s.frontend, key: (s) => s.frontend },
-  { name: "age", title: "Age", width: "7.5%", number: true, text: (s, now) => format.duration((now - s.opened) / 1000), key: (s) => -s.opened },
+  // Clients are numbered as they come: that is an exact order of age, which the moment an event arrives at is not.
+  { name: "age", title: "Age", width: "7.5%", number: true, text: (s, now) => format.duration((now - s.opened) / 1000), key: (s) => -s.id },
   { name: "up", title: "Up", width: "7%", number: true, text: (s) => format.bytes(s.up), key: (s) => s.up },
   { name: "down", title: "Down", width: "7%", number: true, text: (s) => format.bytes(s.down), key: (s) => s.down },
   { name: "rate", title: "Rate", width: "8.5%", number: true, text: (s) => format.rate(s.rate), key: (s) => s.rate },
