@@ -1,6 +1,7 @@
 """Blocking connections with deadlines: the client in a test, and the other end at a scripted peer."""
 
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -21,6 +22,7 @@ class Connection(Closing):
     def __init__(self, sock: socket.socket, deadline: float = DEADLINE) -> None:
         """Take over *sock*; *deadline* is the time in seconds that each operation may take."""
         self.socket = sock
+        self._deadline = deadline
         self.socket.settimeout(deadline)
         with suppress(OSError):
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -133,8 +135,7 @@ class Connection(Closing):
         """All bytes up to an orderly end."""
         received = bytearray()
         try:
-            while data := self.socket.recv(1 << 18):
-                received += data
+            self._receive_rest(received)
         except OSError as error:
             raise AssertionError(
                 f"an orderly end expected, got {_show(received)} and then {error}"
@@ -152,13 +153,19 @@ class Connection(Closing):
         """All bytes up to an end of either kind, orderly or a reset."""
         received = bytearray()
         try:
-            while data := self.socket.recv(1 << 18):
-                received += data
+            self._receive_rest(received)
         except TimeoutError:
             raise AssertionError(f"an end expected, timed out after {_show(received)}") from None
         except OSError:
             pass
         return bytes(received)
+
+    def _receive_rest(self, received: bytearray) -> None:
+        end = time.monotonic() + self._deadline
+        while data := self.socket.recv(1 << 18):
+            received += data
+            if time.monotonic() > end:
+                raise TimeoutError("there is no end to it")
 
     def send_what_is_taken(self, data: bytes) -> None:
         """Send *data* to a peer that may close before it has taken all."""

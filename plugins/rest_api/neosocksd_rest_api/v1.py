@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from neosocksd_core import NeosocksdError, ServerContext
 from neosocksd_core.log import LEVELS, NOTICE, level_name
 from neosocksd_rest_api import models
-from neosocksd_rest_api.feed import Feed, Meter, write_rows
+from neosocksd_rest_api.feed import Feed, Meter, Reader, write_rows
 from neosocksd_rest_api.offered import read_body
 from neosocksd_rest_api.queries import explain, mask, parse, select, slices
 from neosocksd_rest_api.report import program_version
@@ -62,7 +62,7 @@ class EventStream(Response):
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send what happens; ends by an OSError of *send*, or by being cancelled."""
+        """Send what happens; ends with an error of *send*, or by being cancelled, too."""
         await send(
             {
                 "type": "http.response.start",
@@ -79,14 +79,23 @@ class EventStream(Response):
             return
         reader, hello = self._feed.join()
         try:
-            for piece in hello:
-                await tell(piece)
-                await anyio.lowlevel.checkpoint()
-            while data := await reader.take():
-                await tell(data)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_dismiss_when_gone, reader, receive)
+                for piece in hello:
+                    await tell(piece)
+                    await anyio.lowlevel.checkpoint()
+                while data := await reader.take():
+                    await tell(data)
+                tasks.cancel_scope.cancel()
         finally:
             self._feed.leave(reader)
         await send({"type": "http.response.body"})
+
+
+async def _dismiss_when_gone(reader: Reader, receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    reader.dismiss()
 
 
 class JsonEndpoints:

@@ -373,6 +373,13 @@ def test_a_stop_does_not_wait_for_idle_callers_or_readers(
     caller.receive_until_closed()
 
 
+def test_a_reader_of_events_that_ends_its_side_has_left(backend: str, caller: Client) -> None:
+    caller.send(get("/v1/events"))
+    caller.receive_until(b"event: hello")
+    caller.finish()
+    caller.receive_until_closed()
+
+
 def test_a_caller_that_resets_is_forgotten(server: RunningServer) -> None:
     before = server.count_tasks()
     client = Client(server.addresses[1])
