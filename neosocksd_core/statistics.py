@@ -1,4 +1,7 @@
-"""The counters of a server, and the snapshot that is taken of them."""
+"""The counters of a server, and the snapshot that is taken of them.
+
+Who looks gets a snapshot of its own. It is not frozen: that would take longer than all the rest of it.
+"""
 
 import time
 from collections import deque
@@ -7,7 +10,7 @@ from dataclasses import dataclass, fields
 LATENCY_SAMPLES = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Latency:
     """How long something took: how often it happened and the seconds of all times together, since the start, and the last times
     in seconds, oldest first."""
@@ -37,7 +40,7 @@ class LatencyCounter:
         return Latency(self._count, self._total, tuple(self._recent))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Statistics:
     """A snapshot. Counts are totals since the start; ``uptime`` is in seconds; ``byt_up`` went from clients to upstreams, ``byt_down``
     the other way.

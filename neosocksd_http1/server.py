@@ -142,11 +142,8 @@ class ServerConnection(Connection[Request]):
             head = response_head(_with(response, response.headers.without(FRAMING_FIELDS)))
             self._switch()
             return head
-        framing, shown = self._response_framing(response, method)
-        headers = response.headers.without(FRAMING_FIELDS)
-        if shown is not None:
-            headers = headers.plus(shown)
-        closing = wants_close(response.headers)
+        framing, headers = self._framed(response, method)
+        closing = wants_close(headers)
         self._keep_alive &= not closing and framing != UNTIL_CLOSE
         self._keep_alive &= request is not None and self._fault is None
         if not (closing or self._keep_alive):
@@ -156,28 +153,30 @@ class ServerConnection(Connection[Request]):
         self._writing = State.BODY
         return head
 
-    def _response_framing(
-        self, response: Response, method: bytes
-    ) -> tuple[Framing, tuple[bytes, bytes] | None]:
-        """Decide on the framing of the body, and on the field that announces it."""
+    def _framed(self, response: Response, method: bytes) -> tuple[Framing, Headers]:
+        """Decide on the framing of the body, and on the fields with the one that announces it."""
+        headers = response.headers
         try:
-            declared = declared_framing(response.headers)
+            declared = declared_framing(headers)
         except RemoteProtocolError as error:
             raise LocalProtocolError(error.message) from None
+        if isinstance(declared, FixedLength):
+            length = b"%d" % declared.length
+            if headers.get(b"content-length") != length:  # leading zeros
+                headers = headers.without(FRAMING_FIELDS).plus((b"Content-Length", length))
+            if not is_bodiless(response.status, method):
+                return declared, headers
+            if response.status != 204:
+                return NO_BODY, headers
+        headers = headers.without(FRAMING_FIELDS)
         if is_bodiless(response.status, method):
-            shown = response.status != 204 and isinstance(declared, FixedLength)
-            return NO_BODY, _field(declared) if shown and declared else None
-        if not isinstance(declared, FixedLength):
-            old = self._request is not None and self._request.version == b"1.0"
-            declared = UNTIL_CLOSE if old else CHUNKED
-        return declared, _field(declared)
-
-
-def _field(framing: Framing) -> tuple[bytes, bytes] | None:
-    if isinstance(framing, FixedLength):
-        return b"Content-Length", b"%d" % framing.length
-    return (b"Transfer-Encoding", b"chunked") if framing == CHUNKED else None
+            return NO_BODY, headers
+        if self._request is not None and self._request.version == b"1.0":
+            return UNTIL_CLOSE, headers
+        return CHUNKED, headers.plus((b"Transfer-Encoding", b"chunked"))
 
 
 def _with(response: Response, headers: Headers) -> Response:
+    if headers is response.headers:
+        return response
     return Response(response.status, headers, response.reason)

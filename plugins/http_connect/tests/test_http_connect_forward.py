@@ -236,11 +236,15 @@ def test_a_client_that_half_closes_gets_its_response() -> None:
     [
         (
             OK + b"A: b\r\nContent-Length: 5\r\nConnection: X-A\r\nX-A: c\r\n\r\nhello",
-            OK + b"A: b\r\n" + VIA + b"Content-Length: 5\r\n\r\nhello",
+            OK + b"A: b\r\nContent-Length: 5\r\n" + VIA + b"\r\nhello",
         ),
         (
             b"HTTP/1.0 404\r\nContent-Length: 2\r\nKeep-Alive: x\r\n\r\nno",
-            b"HTTP/1.1 404 Not Found\r\n" + VIA + b"Content-Length: 2\r\n\r\nno",
+            b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n" + VIA + b"\r\nno",
+        ),
+        (
+            OK + b"Content-Length: 005\r\nA: b\r\n\r\nhello",
+            OK + b"A: b\r\n" + VIA + b"Content-Length: 5\r\n\r\nhello",
         ),
         (
             b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello",
@@ -248,15 +252,16 @@ def test_a_client_that_half_closes_gets_its_response() -> None:
         ),
         (
             b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\nhello",
-            b"HTTP/1.1 304 Not Modified\r\n" + VIA + b"Content-Length: 5\r\n\r\n",
+            b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n" + VIA + b"\r\n",
         ),
         (
             b"HTTP/1.1 100 Continue\r\n\r\n"
             b"HTTP/1.1 103 Early Hints\r\nA: b\r\nConnection: x\r\n\r\n" + EMPTY,
             b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n"
             + OK
+            + b"Content-Length: 0\r\n"
             + VIA
-            + b"Content-Length: 0\r\n\r\n",
+            + b"\r\n",
         ),
     ],
 )

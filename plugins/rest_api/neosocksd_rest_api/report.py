@@ -1,8 +1,8 @@
-"""The text of ``/stats``, laid out as the original's: ``%-20s: value``."""
+"""The text of ``/stats``, laid out as the original's."""
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, metadata, version
@@ -56,38 +56,32 @@ def take_cpu() -> float:
     return time.process_time()
 
 
-def describe(statistics: Statistics) -> str:
+def describe(s: Statistics) -> str:
     """The lines that say how it stands."""
-    return _lines(_state(statistics))
+    text = (
+        f"Server Time         : {time.strftime('%Y-%m-%dT%H:%M:%S%z')}\n"
+        f"Uptime              : {format_duration(s.uptime)}\n"
+        f"Num Sessions        : {s.num_sessions} (+{s.num_halfopen}) peak={s.num_sessions_peak}\n"
+        f"Num Rejected        : {s.num_reject_ruleset + s.num_reject_timeout + s.num_reject_upstream}"
+        f" (ruleset={s.num_reject_ruleset}, timeout={s.num_reject_timeout}, upstream={s.num_reject_upstream})\n"
+        f"Conn Accepts        : {_with_rest(s.num_serve, s.num_accept)}\n"
+        f"Name Resolves       : {_with_rest(s.num_dns_success, s.num_dns_query)}\n"
+        f"Requests            : {_with_rest(s.num_success, s.num_request)}\n"
+        f"API Requests        : {_with_rest(s.num_api_success, s.num_api_request)}\n"
+        f"Handshake Dial      : clients {_both_ways(s.byt_proxy_server_rx, s.byt_proxy_server_tx)},"
+        f" proxies {_both_ways(s.byt_proxy_client_rx, s.byt_proxy_client_tx)}\n"
+        f"Traffic             : Up {format_bytes(s.byt_up)}, Down {format_bytes(s.byt_down)}\n"
+        f"API Client          : {_with_rest(s.num_api_client_success, s.num_api_client_request)}"
+        f" {_both_ways(s.byt_api_client_rx, s.byt_api_client_tx)}\n"
+    )
+    if recent := s.connect_latency.recent:
+        p50, p90, p99, top = map(format_seconds, quantiles(recent, 0.5, 0.9, 0.99, 1.0))
+        text += f"Connect Latency     : P50={p50} P90={p90} P99={p99} MAX={top}\n"
+    return text
 
 
 def describe_rates(before: Moment, now: Moment) -> str:
     """The lines that say what went on between two moments."""
-    return _lines(_rates(before, now))
-
-
-def _state(s: Statistics) -> Iterator[tuple[str, str]]:
-    yield "Server Time", time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    yield "Uptime", format_duration(s.uptime)
-    yield "Num Sessions", f"{s.num_sessions} (+{s.num_halfopen}) peak={s.num_sessions_peak}"
-    kinds = (s.num_reject_ruleset, s.num_reject_timeout, s.num_reject_upstream)
-    yield "Num Rejected", f"{sum(kinds)} ({_named(map(str, kinds))})"
-    yield "Conn Accepts", _with_rest(s.num_serve, s.num_accept)
-    yield "Name Resolves", _with_rest(s.num_dns_success, s.num_dns_query)
-    yield "Requests", _with_rest(s.num_success, s.num_request)
-    yield "API Requests", _with_rest(s.num_api_success, s.num_api_request)
-    clients = _both_ways(s.byt_proxy_server_rx, s.byt_proxy_server_tx)
-    proxies = _both_ways(s.byt_proxy_client_rx, s.byt_proxy_client_tx)
-    yield "Handshake Dial", f"clients {clients}, proxies {proxies}"
-    yield "Traffic", f"Up {format_bytes(s.byt_up)}, Down {format_bytes(s.byt_down)}"
-    calls = _with_rest(s.num_api_client_success, s.num_api_client_request)
-    yield "API Client", f"{calls} {_both_ways(s.byt_api_client_rx, s.byt_api_client_tx)}"
-    if recent := s.connect_latency.recent:
-        p50, p90, p99, top = map(format_seconds, quantiles(recent, 0.5, 0.9, 0.99, 1.0))
-        yield "Connect Latency", f"P50={p50} P90={p90} P99={p99} MAX={top}"
-
-
-def _rates(before: Moment, now: Moment) -> Iterator[tuple[str, str]]:
     seconds = max(now.at - before.at, 1e-3)
     old, new = before.statistics, now.statistics
 
@@ -96,17 +90,15 @@ def _rates(before: Moment, now: Moment) -> Iterator[tuple[str, str]]:
         return count / seconds
 
     served, granted = rate("num_serve"), rate("num_success")
-    yield "Accept Rate", f"{served:.1f}/s (+{rate('num_accept') - served:.1f}/s)"
-    yield "Request Rate", f"{granted:.1f}/s (+{rate('num_request') - granted:.1f}/s)"
-    kinds = [rate(f"num_reject_{kind}") for kind in _REJECTS]
-    yield "Reject Rate", f"{sum(kinds):.1f}/s ({_named(f'{kind:.1f}/s' for kind in kinds)})"
-    up, down = format_bytes(rate("byt_up")), format_bytes(rate("byt_down"))
-    yield "Throughput", f"Up {up}/s, Down {down}/s"
-    yield "Server Load", f"{(now.cpu - before.cpu) / seconds * 100:.3f}%"
-
-
-def _named(values: Iterable[str]) -> str:
-    return ", ".join(f"{kind}={value}" for kind, value in zip(_REJECTS, values, strict=True))
+    ruleset, timeout, upstream = (rate(f"num_reject_{kind}") for kind in _REJECTS)
+    return (
+        f"Accept Rate         : {served:.1f}/s (+{rate('num_accept') - served:.1f}/s)\n"
+        f"Request Rate        : {granted:.1f}/s (+{rate('num_request') - granted:.1f}/s)\n"
+        f"Reject Rate         : {ruleset + timeout + upstream:.1f}/s"
+        f" (ruleset={ruleset:.1f}/s, timeout={timeout:.1f}/s, upstream={upstream:.1f}/s)\n"
+        f"Throughput          : Up {format_bytes(rate('byt_up'))}/s, Down {format_bytes(rate('byt_down'))}/s\n"
+        f"Server Load         : {(now.cpu - before.cpu) / seconds * 100:.3f}%\n"
+    )
 
 
 def _both_ways(received: int, sent: int) -> str:
@@ -115,10 +107,6 @@ def _both_ways(received: int, sent: int) -> str:
 
 def _with_rest(good: int, total: int) -> str:
     return f"{good} (+{total - good})"
-
-
-def _lines(pairs: Iterator[tuple[str, str]]) -> str:
-    return "".join(f"{name:<20}: {value}\n" for name, value in pairs)
 
 
 def quantiles(samples: Sequence[float], *wanted: float) -> Sequence[float]:
@@ -133,7 +121,7 @@ def format_bytes(count: float) -> str:
     while count >= 1024 and unit < len(_UNITS) - 1:
         count /= 1024
         unit += 1
-    return f"{count:.0f} B" if unit == 0 else f"{count:.2f} {_UNITS[unit]}"
+    return f"{round(count)} B" if unit == 0 else f"{count:.2f} {_UNITS[unit]}"
 
 
 def format_duration(seconds: float) -> str:
