@@ -11,7 +11,6 @@ from socket import AddressFamily
 from typing import Any, cast
 
 import anyio
-import dns.asyncbackend
 import dns.asyncresolver
 import dns.exception
 import dns.rdatatype
@@ -19,6 +18,7 @@ import dns.rdtypes.IN.A
 import dns.rdtypes.IN.AAAA
 
 from neosocksd_core import DialError, Reason, Resolution
+from neosocksd_nameserver.backend import current_backend
 from neosocksd_nameserver.config import NameserverSettings, parse_nameserver
 
 ADDRESS_LIMIT = 16
@@ -117,7 +117,7 @@ async def _query(
             kind,
             raise_on_no_answer=False,
             search=False,
-            backend=dns.asyncbackend.get_backend(dns.asyncbackend.sniff()),
+            backend=current_backend(),
         )
     except dns.exception.DNSException as error:
         raise _translate(host, error) from None

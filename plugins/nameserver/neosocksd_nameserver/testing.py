@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from selectors import EVENT_READ, DefaultSelector
 from types import TracebackType
 from typing import Self
@@ -75,8 +76,12 @@ class DnsServer:
                     self._udp.sendto(answer, peer)
             if self._tcp in ready:
                 client, _ = self._tcp.accept()
-                with client, client.makefile("rb") as stream:
-                    data = stream.read(int.from_bytes(stream.read(2), "big"))
+                # A client may leave at any time, and be done with its question or not.
+                with client, suppress(OSError), client.makefile("rb") as stream:
+                    size = int.from_bytes(stream.read(2), "big")
+                    data = stream.read(size)
+                    if not data or len(data) < size:
+                        continue
                     for answer in self._answers(data, tcp=True):
                         client.sendall(len(answer).to_bytes(2, "big") + answer)
 

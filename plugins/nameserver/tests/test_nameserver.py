@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import resource
+import socket
 import subprocess
 import sys
 import threading
@@ -240,6 +241,21 @@ async def test_a_cancelled_lookup_leaves_nothing_open(serve: Serve) -> None:
             await anyio.lowlevel.checkpoint()
 
 
+async def test_a_lookup_may_be_cancelled_at_any_step(serve: Serve) -> None:
+    lookup = resolver(serve(lambda query, tcp: []))
+    before = open_descriptors()
+    for steps in range(12):
+        for _ in range(5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(lookup.resolve, "h.test", AF_UNSPEC)
+                for _ in range(steps):
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+    with anyio.fail_after(10):
+        while open_descriptors() > before:
+            await anyio.lowlevel.checkpoint()
+
+
 async def test_no_descriptors_left_is_no_fault_of_the_name(serve: Serve) -> None:
     lookup = resolver(serve(zone(*BOTH)))
     assert (await lookup.resolve("h.test", AF_INET)).addresses
@@ -269,6 +285,17 @@ async def test_a_reload_changes_the_server_that_is_asked(serve: Serve) -> None:
         context.reload(listen)
         assert (await lookup.resolve("h.test", AF_INET)).addresses == ("192.0.2.2",)
     assert neosocksd_nameserver.create_resolver(context) is None
+
+
+@pytest.mark.parametrize("part", [b"", b"\0", b"\0\x20half"])
+async def test_the_server_for_tests_outlives_a_client_that_leaves(
+    serve: Serve, part: bytes
+) -> None:
+    server = serve(zone(*BOTH))
+    host, _, port = server.address.rpartition(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(part)
+    assert (await resolver(server).resolve("h.test", AF_INET)).addresses == ("192.0.2.1",)
 
 
 @pytest.mark.parametrize(
