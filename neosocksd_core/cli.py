@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from neosocksd_core import commands
 from neosocksd_core.errors import ConfigurationError, NeosocksdError, PluginError
 from neosocksd_core.invocation import Invocation
+from neosocksd_core.process import hold_standard_streams
 
 START_ERROR = 1
 USAGE_ERROR = 2
@@ -19,10 +20,10 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 1 for an error at the start, 2 for one in the configuration."""
+    hold_standard_streams()
     try:
         status = _run(sys.argv[1:] if argv is None else argv)
-        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
-            sys.stdout.flush()
+        sys.stdout.flush()
     except (ConfigurationError, PluginError) as error:
         return _fail(error, USAGE_ERROR)
     except NeosocksdError as error:

@@ -100,11 +100,14 @@ def drop_privileges(identity: Identity) -> None:
         raise ProcessError("cannot drop privileges: still root")
 
 
-def hold_standard_descriptors() -> None:
-    """Open the null device on those of the descriptors 0 to 2 that are closed, lest a client's socket become the log."""
+def hold_standard_streams() -> None:
+    """Open the null device for those of the standard streams that are closed, lest a client's socket become the log."""
     while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(null, True)
     os.close(null)
+    for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:  # Python found it closed
+            setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115 - it stays
 
 
 def daemonize() -> None:

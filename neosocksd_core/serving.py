@@ -42,7 +42,6 @@ def serve(invocation: Invocation) -> int:
         backend, options = loop_options(settings.loop)
         identity = parse_user(settings)
         server = Server(settings, plugins=invocation.plugins, reread=partial(reread, invocation))
-    process.hold_standard_descriptors()
     process.raise_descriptor_limit()
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)

@@ -208,6 +208,44 @@ def test_a_full_disk_is_told_in_one_line() -> None:
     assert (ran.returncode, ran.stderr) == (1, "neosocksd: No space left on device\n")
 
 
+PRINTING = ["--help", "--version", "plugins", "schema", "check", "completion bash", "--dump-config"]
+
+
+@pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("arguments", PRINTING)
+def test_a_standard_stream_may_be_closed(arguments: str, closing: str) -> None:
+    ran = subprocess.run(
+        f"'{COMMAND}' {arguments} {closing}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert bool(ran.stdout) != (">&-" in closing.replace("2>&-", ""))
+
+
+def test_a_password_from_a_closed_stream_is_an_empty_one() -> None:
+    ran = subprocess.run(
+        f"'{COMMAND}' hash-password <&-", shell=True, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (
+        2,
+        "neosocksd hash-password: the password is empty\n",
+    )
+
+
+@pytest.mark.parametrize("arguments", ["plugins", "schema", "check", "completion bash"])
+def test_a_reader_may_leave_before_it_has_read(arguments: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as broken:
+        ran = subprocess.run(
+            [COMMAND, *arguments.split()], stdout=broken, stderr=subprocess.PIPE, check=False
+        )
+    assert (ran.returncode, ran.stderr) == (1, b"")
+
+
 @pytest.mark.parametrize("loop", ["auto", "asyncio", "uvloop", "trio"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_until_a_signal_and_ends_with_status_0(loop: str, number: signal.Signals) -> None:

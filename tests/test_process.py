@@ -119,7 +119,7 @@ def test_closed_standard_descriptors_are_held() -> None:
     printed = child(
         "saved = os.dup(1)\n"
         "for n in (0, 1, 2): os.close(n)\n"
-        "hold_standard_descriptors()\n"
+        "hold_standard_streams()\n"
         "held = [os.readlink('/proc/self/fd/%d' % n) for n in (0, 1, 2)]\n"
         "os.dup2(saved, 1); print(held, len(os.listdir('/proc/self/fd')))"
     )
@@ -129,7 +129,7 @@ def test_closed_standard_descriptors_are_held() -> None:
 def test_open_standard_descriptors_are_left_alone() -> None:
     before = "before = [os.fstat(n) for n in (0, 1, 2)]; count = len(os.listdir('/proc/self/fd'))\n"
     after = "print(before == [os.fstat(n) for n in (0, 1, 2)], count == len(os.listdir('/proc/self/fd')))"
-    assert child(before + "hold_standard_descriptors()\n" + after) == "True True\n"
+    assert child(before + "hold_standard_streams()\n" + after) == "True True\n"
 
 
 def test_the_limit_of_descriptors_is_raised_as_far_as_it_may_be() -> None:

@@ -91,6 +91,4 @@ _ESCAPES = {byte: b"\\%03d" % byte for byte in [*range(32), 127]} | {0x22: b'\\"
 
 def print_config(settings: Settings) -> None:
     """Print the chunk."""
-    sys.stdout.flush()
     sys.stdout.buffer.write(dump_config(settings))
-    sys.stdout.buffer.flush()

@@ -21,7 +21,6 @@ def hash_password(user: str | None) -> int:
     text = str(make_hash(password)).encode("ascii")
     line = text if name is None else name + b":" + text
     sys.stdout.buffer.write(line + b"\n")
-    sys.stdout.flush()
     return 0
 
 
