@@ -27,6 +27,8 @@ _SALT_SIZE = 16
 _KEY_SIZE = 32
 _SMALLEST_SALT = 8
 _MEMORY_LIMIT = 256 << 20
+_WORK_LIMIT = 10_000_000
+"""Of :attr:`PasswordHash.work`: about five seconds, which a client waits for, and a stop of the server."""
 
 HAS_SCRYPT = hasattr(hashlib, "scrypt")
 """False where Python was built against a library without it."""
@@ -100,17 +102,22 @@ def parse_hash(text: str) -> PasswordHash:
     """
     if form := _SCRYPT_FORM.fullmatch(text):
         log2_n, r, p = map(int, form.groups()[:3])
-        if min(log2_n, r, p) < 1 or p > 64 or _memory(log2_n, r) > _MEMORY_LIMIT:
+        if min(log2_n, r, p) < 1 or _memory(log2_n, r) > _MEMORY_LIMIT:
             raise HashError("the parameters of a password hash are out of range")
         if not HAS_SCRYPT:
             raise HashError("a password hash needs scrypt, which this Python lacks")
-        return PasswordHash("scrypt", (log2_n, r, p), *_decode_pair(form[4], form[5]))
+        return _affordable(PasswordHash("scrypt", (log2_n, r, p), *_decode_pair(form[4], form[5])))
     if form := _PBKDF2_FORM.fullmatch(text):
-        rounds = int(form[1])
-        if not 1 <= rounds <= 10_000_000:
-            raise HashError("the parameters of a password hash are out of range")
-        return PasswordHash("pbkdf2-sha256", (rounds,), *_decode_pair(form[2], form[3]))
+        return _affordable(
+            PasswordHash("pbkdf2-sha256", (int(form[1]),), *_decode_pair(form[2], form[3]))
+        )
     raise HashError("not a password hash, make one with `neosocksd hash-password`")
+
+
+def _affordable(found: PasswordHash) -> PasswordHash:
+    if not 1 <= found.work <= _WORK_LIMIT:
+        raise HashError("the parameters of a password hash are out of range")
+    return found
 
 
 def _derive(scheme: str, cost: tuple[int, ...], salt: bytes, password: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """The table of users, as the settings and the users file give it: names in bytes, as clients send them."""
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def read_users_file(path: Path) -> Users:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ConfigurationError(f"static_auth.users_file: {path}: {reason}") from None
     users: dict[bytes, PasswordHash] = {}
-    for number, line in enumerate(content.split(b"\n"), 1):
+    # Some editors put a byte order mark before the first line.
+    for number, line in enumerate(content.removeprefix(BOM_UTF8).split(b"\n"), 1):
         text = line.strip()
         if not text or text.startswith(b"#"):
             continue

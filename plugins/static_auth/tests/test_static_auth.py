@@ -286,6 +286,14 @@ async def test_users_come_from_the_settings_and_the_file(tmp_path: Path) -> None
     assert not await judge(authenticator, b"#c", b"2")
 
 
+async def test_a_byte_order_mark_before_the_first_user_is_none_of_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    file.write_text(f"alice:{cheap(b'1')}\n", encoding="utf-8-sig")
+    authenticator = create(make(users_file=str(file)))
+    assert authenticator is not None
+    assert await judge(authenticator, b"alice", b"1")
+
+
 @pytest.mark.logs_error("plugin static_auth: reload failed: static_auth.users_file: ")
 async def test_a_reload_reads_the_file_again_and_forgets_who_was_good(tmp_path: Path) -> None:
     file = tmp_path / "users"
