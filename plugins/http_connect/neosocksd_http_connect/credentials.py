@@ -33,5 +33,11 @@ def read_credentials(headers: Headers) -> Credentials | None:
 
 
 def write_credentials(username: bytes, password: bytes | None) -> tuple[bytes, bytes]:
-    """The field ``Proxy-Authorization`` for these."""
-    return b"Proxy-Authorization", b"Basic " + b64encode(username + b":" + (password or b""))
+    """The field ``Proxy-Authorization`` for these.
+
+    :raises ValueError: a colon in the name, or a control character, which Basic has no way to say (RFC 7617 section 2).
+    """
+    text = username + b":" + (password or b"")
+    if b":" in username or _CONTROL.search(text):
+        raise ValueError("a user name with a colon, or a control character, cannot be sent")
+    return b"Proxy-Authorization", b"Basic " + b64encode(text)

@@ -33,14 +33,17 @@ class HttpClientHandshake:
     def __init__(self, hop: Hop, target: Address) -> None:
         """Queue the request for *target*, with the credentials of *hop* if it has any.
 
-        :raises DialError: the target's host is no name or address that a proxy could be told.
+        :raises DialError: the target's host is no name or address that a proxy could be told, or the credentials cannot be.
         """
         self._machine = ClientConnection()
         self._done = False
         authority = _authority(target)
         fields = [(b"Host", authority)]
         if hop.username is not None:
-            fields.append(write_credentials(hop.username, hop.password))
+            try:
+                fields.append(write_credentials(hop.username, hop.password))
+            except ValueError as error:
+                raise DialError(Reason.GENERAL_FAILURE, str(error)) from None
         self._out = self._machine.send(Request(b"CONNECT", authority, Headers(fields)))
         self._machine.send(EndOfMessage())
 
@@ -97,6 +100,6 @@ class HttpDialer:
     def handshake(self, hop: Hop, target: Address) -> HttpClientHandshake:
         """A new machine that asks *hop* to connect to *target*.
 
-        :raises DialError: the target's host is no name or address that a proxy could be told.
+        :raises DialError: the target's host is no name or address that a proxy could be told, or the credentials cannot be.
         """
         return HttpClientHandshake(hop, target)

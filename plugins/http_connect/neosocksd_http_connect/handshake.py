@@ -29,6 +29,7 @@ from neosocksd_http1 import (
 )
 from neosocksd_http_connect.credentials import read_credentials
 from neosocksd_http_connect.forward import Forwarding
+from neosocksd_http_connect.max_forwards import answer_as_recipient, forwards_left
 from neosocksd_http_connect.replies import (
     AUTHENTICATION_REQUIRED,
     BAD_REQUEST,
@@ -95,8 +96,7 @@ class HttpHandshake:
             case _Stage.REQUEST:
                 return self._read_request()
             case _Stage.ASKING:
-                self._stage = _Stage.GRANT
-                return self._connect
+                return self._ask()
             case _:
                 return None
 
@@ -140,7 +140,7 @@ class HttpHandshake:
             self._refuse(BAD_REQUEST)
             raise ProtocolError("the target is no host name") from None
 
-    def _take(self, request: Request) -> HandshakeEvent:
+    def _take(self, request: Request) -> HandshakeEvent | None:
         """Judge a request by its head; say what it wants, or whose credentials come first."""
         authority = self._read_target(request)
         target = Address(check_host(authority.host), authority.port)
@@ -153,12 +153,23 @@ class HttpHandshake:
         awaits_reply = self._target is None and not self._client.buffered
         self._connect = Connect(target, AddressType.DOMAIN, credentials, "http", awaits_reply)
         if not self._auth_required:
-            self._stage = _Stage.GRANT
-            return self._connect
+            return self._ask()
         if credentials is None:
             raise RemoteProtocolError("no credentials", AUTHENTICATION_REQUIRED)
         self._stage = _Stage.VERDICT
         return Authenticate(credentials)
+
+    def _ask(self) -> HandshakeEvent | None:
+        """Ask for the connection to the target, unless the request ends here.
+
+        :raises ProtocolError: if so; it is answered already.
+        """
+        if self._request is not None and forwards_left(self._request) == 0:
+            self._stage = _Stage.NOTHING
+            self._out += answer_as_recipient(self._client, self._request)
+            raise ProtocolError("answered here, for Max-Forwards is 0")
+        self._stage = _Stage.GRANT
+        return self._connect
 
     def _read_target(self, request: Request) -> Authority:
         if request.method == b"CONNECT":

@@ -13,6 +13,7 @@ from neosocksd_http1 import (
     upgrade_protocols,
     with_via,
 )
+from neosocksd_http_connect.max_forwards import forwards_left
 
 PSEUDONYM = b"neosocksd"
 """Our name in ``Via``."""
@@ -44,8 +45,16 @@ def asks_for_websocket(request: Request) -> bool:
 def upstream_request(request: Request, target: AbsoluteTarget, framing: Framing) -> Request:
     """The request as the upstream is to get it: origin form, ``Host`` from the URI, framed anew."""
     old = request.version == b"1.0"
-    kept = end_to_end(request.headers, (*_REWRITTEN, b"expect") if old else _REWRITTEN)
+    left = forwards_left(request)
+    unwanted = [*_REWRITTEN]
+    if old:
+        unwanted.append(b"expect")
+    if left is not None:
+        unwanted.append(b"max-forwards")
+    kept = end_to_end(request.headers, unwanted)
     fields = [(b"Host", target.authority.host_field()), *with_via(kept, PSEUDONYM)]
+    if left is not None:
+        fields.append((b"Max-Forwards", b"%d" % (left - 1)))
     if framing == CHUNKED:
         fields.append((b"Transfer-Encoding", b"chunked"))
     elif isinstance(framing, FixedLength) and b"content-length" in request.headers:

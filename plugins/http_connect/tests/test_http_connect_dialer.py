@@ -43,11 +43,24 @@ def test_connect_names_host_and_port(target: Address, authority: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("username", "password", "text"),
-    [(b"u", b"p:q", b"u:p:q"), (b"u", None, b"u:"), (b"", b"", b":"), (b"\xe4", b"\n", b"\xe4:\n")],
+    [
+        (b"u", b"p:q", b"u:p:q"),
+        (b"u", None, b"u:"),
+        (b"", b"", b":"),
+        (b"\xe4", b"\xff", b"\xe4:\xff"),
+    ],
 )
 def test_credentials_are_sent(username: bytes, password: bytes | None, text: bytes) -> None:
     sent = dial(hop=Hop("http", HOP.address, username, password)).data_to_send()
     assert b"\r\nProxy-Authorization: Basic " + b64encode(text) + b"\r\n" in sent
+
+
+@pytest.mark.parametrize(("username", "password"), [(b"a:b", b""), (b"a", b"\n"), (b"\0", None)])
+def test_credentials_that_basic_cannot_say_are_not_sent(
+    username: bytes, password: bytes | None
+) -> None:
+    with pytest.raises(DialError, match="cannot be sent"):
+        dial(hop=Hop("http", HOP.address, username, password))
 
 
 @pytest.mark.parametrize("host", ["", "a b", "a\r\nB: c", "\xe4", "127.1"])

@@ -120,6 +120,21 @@ GET = b"GET http://h/ HTTP/1.1\r\n\r\n"
             b"POST / HTTP/1.1\r\nHost: h\r\n" + VIA + b"Content-Length: 0\r\n",
         ),
         (
+            b"OPTIONS http://h/ HTTP/1.1\r\nMax-Forwards: 10\r\nA: b\r\n\r\n",
+            "h:80",
+            b"OPTIONS / HTTP/1.1\r\nHost: h\r\nA: b\r\n" + VIA + b"Max-Forwards: 9\r\n",
+        ),
+        (
+            b"TRACE http://h/ HTTP/1.1\r\nMax-Forwards: -1\r\n\r\n",
+            "h:80",
+            b"TRACE / HTTP/1.1\r\nHost: h\r\nMax-Forwards: -1\r\n" + VIA,
+        ),
+        (
+            b"GET http://h/ HTTP/1.1\r\nMax-Forwards: 0\r\n\r\n",
+            "h:80",
+            b"GET / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n" + VIA,
+        ),
+        (
             b"GET http://h/ HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
             "h:80",
             b"GET / HTTP/1.1\r\nHost: h\r\n" + VIA,

@@ -163,6 +163,46 @@ def test_what_is_no_proxy_request_gets_400(raw: bytes, cut: Callable[[bytes], li
     assert handshake.next_event() is None
 
 
+@DELIVERIES
+@pytest.mark.parametrize(
+    ("raw", "answer"),
+    [
+        (
+            b"OPTIONS http://h/ HTTP/1.1\r\nMax-Forwards: 0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        ),
+        (
+            b"TRACE http://h/ HTTP/1.1\r\nMax-Forwards: 0\r\nCookie: a\r\nA: b\r\n\r\n",
+            (
+                b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: message/http\r\n"
+                b"Content-Length: 51\r\n\r\n"
+                b"TRACE http://h/ HTTP/1.1\r\nMax-Forwards: 0\r\nA: b\r\n\r\n"
+            ),
+        ),
+    ],
+)
+def test_a_request_that_may_go_no_further_is_answered_here(
+    raw: bytes, answer: bytes, cut: Callable[[bytes], list[bytes]]
+) -> None:
+    _, outcome = deliver(cut(raw))
+    assert outcome.failed
+    assert (outcome.events, outcome.reply) == ([], answer)
+
+
+def test_credentials_come_before_an_answer_of_our_own() -> None:
+    raw = (
+        b"OPTIONS http://h/ HTTP/1.1\r\nMax-Forwards: 0\r\nProxy-Authorization: Basic YTpi\r\n\r\n"
+    )
+    handshake = HttpHandshake(auth_required=True)
+    handshake.receive_data(raw)
+    assert isinstance(handshake.next_event(), Authenticate)
+    assert handshake.data_to_send() == b""
+    handshake.judge(True)
+    with pytest.raises(ProtocolError):
+        handshake.next_event()
+    assert handshake.data_to_send().startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 @pytest.mark.parametrize(
     ("raw", "status"),
     [
