@@ -17,7 +17,7 @@ neosocksd = {}
 ---@return table<string, string|number|boolean>
 function neosocksd.config() end
 
----Looks a name up and blocks the whole server meanwhile; use await.resolve.
+---Looks a name up by the system's resolver, and blocks the whole server meanwhile; use await.resolve, which asks `nameserver`, too.
 ---@param host string
 ---@return string? address
 function neosocksd.resolve(host) end

@@ -156,6 +156,9 @@ def test_what_is_no_address_is_in_no_subnet(lua: Script) -> None:
         "composite.subchain(nil, 'k')",
         "match.pattern('(')",
         "match.regex('(')",
+        "regex.compat()",
+        "string.startswith('a')",
+        "string.endswith(nil, 'a')",
     ],
 )
 def test_a_bad_argument_of_a_matcher_is_an_error_of_the_script(lua: Script, code: str) -> None:

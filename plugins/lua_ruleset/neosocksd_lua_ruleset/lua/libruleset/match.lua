@@ -248,6 +248,7 @@ local INSIDE = { d = "0-9", w = "[:alnum:]_", s = "[:space:]" }
 
 -- \d \D \w \W \s \S as bracket expressions. Inside brackets the first, third and fifth work.
 function matchers.compat(s)
+    text.expect("string", s, 1, "compat")
     local out, at, inside = {}, 1, false
     while at <= #s do
         local char = sub(s, at, at)

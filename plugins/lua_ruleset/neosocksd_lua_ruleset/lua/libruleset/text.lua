@@ -104,9 +104,17 @@ function text.folded(pattern)
     end))
 end
 
-function text.startswith(s, prefix) return sub(s, 1, #prefix) == prefix end
+function text.startswith(s, prefix)
+    text.expect("string", s, 1, "startswith")
+    text.expect("string", prefix, 2, "startswith")
+    return sub(s, 1, #prefix) == prefix
+end
 
-function text.endswith(s, suffix) return suffix == "" or sub(s, -#suffix) == suffix end
+function text.endswith(s, suffix)
+    text.expect("string", s, 1, "endswith")
+    text.expect("string", suffix, 2, "endswith")
+    return suffix == "" or sub(s, -#suffix) == suffix
+end
 
 -- t[k1][k2]…, nil as soon as a step is nil.
 function text.get(t, ...)
