@@ -178,7 +178,8 @@ def test_rules_that_go_round_in_circles_end(lua: Script) -> None:
         "redirect_name = { { match.any(), rule.loopback('^', 'x') } } recent_events = rlist:new(9)"
     )
     assert decide(lua, "resolve", "a:80", tables) == "nil"
-    assert "circles" in lua.values("return recent_events:get(1).message")
+    message = lua.values("return recent_events:get(1).message")
+    assert message == f'"rules go round in circles: {"x" * 17}a:80"'
 
 
 @pytest.mark.parametrize("rules", ["{ match.any() }", "{ match.any(), 'tag' }"])
@@ -256,6 +257,9 @@ ACTIONS = "local function act(n) return function(addr) return n end end local fu
         ("lb.iwrr({{1, act('A')}, {3, act('B')}, {2, act('C')}})", "ABCBCBAB"),
         ("lb.iwrr({{2, act('A')}, {0, act('B')}, {-1, act('C')}})", "AAAAAAAA"),
         ("lb.iwrr({{0, act('A')}, {1, act('B')}})", "BBBBBBBB"),
+        ("lb.iwrr({{1/0, act('A')}, {1, act('B')}})", "BBBBBBBB"),
+        ("lb.iwrr({{0/0, act('A')}, {1, act('B')}})", "BBBBBBBB"),
+        ("lb.iwrr({{-1/0, act('A')}, {1, act('B')}})", "BBBBBBBB"),
         ("lb.iwrr({{0.5, act('A')}, {0.5, act('B')}}, 2)", "ABABABAB"),
         ("lb.iwrr({{300, act('A')}, {100, act('B')}}, 4)", "ABAAABAA"),
     ],

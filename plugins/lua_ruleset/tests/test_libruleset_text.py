@@ -57,6 +57,17 @@ def test_events_are_kept_at_any_loglevel_and_equal_neighbours_counted(lua: Scrip
     assert lua.values(code) == '{"a x2","b\\0092 x1","a x3",},3,"(invoke):4"'
 
 
+def test_the_statistics_say_how_often_an_event_was_repeated(lua: Script) -> None:
+    quiet(lua)
+    code = """
+        for _ = 1, 3 do evlog("again") end
+        evlog("once")
+        local text = R.stats(1, "")
+        return text:match("again[^\\n]*"), text:match("once[^\\n]*")
+    """
+    assert lua.values(code) == '"again (x3)","once"'
+
+
 def test_without_a_ring_of_events_there_are_none(lua: Script) -> None:
     quiet(lua)
     lua.run("_G.recent_events = nil evlogf('%s', 'lost')")
@@ -175,6 +186,8 @@ def test_list_methods_that_change_it(lua: Script) -> None:
         ("rlist:new(3, {1, 2}):get(-1)", "1"),
         ("rlist:new(3, {1, 2}):get(0)", "nil"),
         ("rlist:new(3, {1, 2}):get(3)", "nil"),
+        ("rlist:new(3, {1, 2}):get(2)", "1"),
+        ("rlist:new(3, {1, 2}):get(-2)", "2"),
         ("rlist:new(3, {1, 2}):get(-3)", "nil"),
         ("rlist:new(2, {1, 2, 3}):get(1)", "3"),
         ("rlist:new(2, {1, 2, 3}):get(-1)", "2"),
