@@ -1,6 +1,7 @@
 """The subcommands ``plugins``, ``schema``, ``check`` and ``completion``, and the parser with those of the plugins."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -119,15 +120,18 @@ def check(invocation: Invocation) -> int:
 
     Warnings go to standard error and do not change the exit status.
     """
+    from neosocksd_core import log
     from neosocksd_core.server import Server
     from neosocksd_core.serving import loop_options, parse_user
 
     configuration = invocation.configure()
     configuration.print_warnings()
-    with invocation.locating():
+    with invocation.locating(), log.kept() as logged:
         loop_options(configuration.settings.loop)
         parse_user(configuration.settings)
         Server(configuration.settings, plugins=invocation.plugins)
+    for record in logged:
+        print(f"neosocksd: warning: {record.getMessage()}", file=sys.stderr)
     print("the configuration is good")
     return 0
 

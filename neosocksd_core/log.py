@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, cast
 
@@ -230,16 +230,45 @@ def make_handler(destination: Destination, log_format: Literal["text", "json"]) 
     return handler
 
 
+class _Keeper(logging.Handler):
+    """Keeps records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.records.append(record)
+
+
+@contextlib.contextmanager
+def kept() -> Generator[list[logging.LogRecord]]:
+    """Keep what is logged while there is no log yet; gives the records, which grow until the context ends."""
+    logger, keeper = logging.getLogger("neosocksd"), _Keeper()
+    logger.addHandler(keeper)
+    try:
+        yield keeper.records
+    finally:
+        logger.removeHandler(keeper)
+
+
 @contextlib.contextmanager
 def start(
-    destination: Destination, log_format: Literal["text", "json"], loglevel: int
+    destination: Destination,
+    log_format: Literal["text", "json"],
+    loglevel: int,
+    early: Iterable[logging.LogRecord] = (),
 ) -> Generator[logging.Logger]:
     """Send the logger ``neosocksd`` to *destination* for the duration of the context; at its end what is queued is written.
 
-    *loglevel* is the number of the setting, 0 to 8.
+    *loglevel* is the number of the setting, 0 to 8. *early* records, which were :func:`kept`, come first.
     """
     logger = logging.getLogger("neosocksd")
     handler = make_handler(destination, log_format)
+    for record in early:
+        if record.levelno >= LEVELS[loglevel]:
+            handler.handle(record)
     before = logger.level, logger.propagate
     logger.setLevel(LEVELS[loglevel])
     logger.propagate = False

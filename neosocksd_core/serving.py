@@ -38,7 +38,7 @@ def serve(invocation: Invocation) -> int:
     if status is not None:
         configuration.print_warnings()
         return status
-    with invocation.locating():
+    with invocation.locating(), log.kept() as early:
         backend, options = loop_options(settings.loop)
         identity = parse_user(settings)
         server = Server(settings, plugins=invocation.plugins, reread=partial(reread, invocation))
@@ -53,7 +53,8 @@ def serve(invocation: Invocation) -> int:
     try:
         if settings.daemonize:
             process.daemonize()
-        with log.start(log_destination(settings), settings.log_format, settings.loglevel) as logger:
+        destination = log_destination(settings)
+        with log.start(destination, settings.log_format, settings.loglevel, early) as logger:
             warn(configuration, logger)
             try:
                 # What stands now stays to the end: the collector need not look at it again and again.

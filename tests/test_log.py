@@ -295,6 +295,21 @@ def test_the_context_sends_the_loggers_lines_and_restores_it(
     assert capfd.readouterr().err == ""
 
 
+def test_what_is_logged_before_there_is_a_log_comes_first(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    logger = logging.getLogger("neosocksd")
+    with log.kept() as early:
+        logger.warning("too early")
+        logger.error("early")
+    assert [record.getMessage() for record in early] == ["too early", "early"]
+    assert capfd.readouterr().err == ""
+    with log.start("stderr", "text", 2, early):
+        logger.error("late")
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split(" ", 2)[2] for line in lines] == ["ERROR early", "ERROR late"]
+
+
 def test_logging_costs_no_descriptor() -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for destination in ("stdout", "stderr", "terminal", "syslog", "discard"):

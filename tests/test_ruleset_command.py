@@ -50,6 +50,19 @@ def test_a_ruleset_needs_no_other_flag(
         speak(command)
 
 
+def test_what_looks_wrong_about_a_ruleset_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "ruleset.lua", "return { rout = function() end }")
+    doubt = "ruleset: ruleset.rout is no callback; is ruleset.route meant?"
+    checked = run("check", "-r", str(path))
+    assert (checked.returncode, checked.stdout) == (0, "the configuration is good\n")
+    assert checked.stderr == f"neosocksd: warning: {doubt}\n"
+    with Command("-r", str(path)) as command:
+        assert command.lines[0].endswith(f" WARNING {doubt}")
+        write(path, "return { tik = function() end }")
+        command.send_signal(signal.SIGHUP)
+        command.wait_for("WARNING ruleset: ruleset.tik is no callback; is ruleset.tick meant?")
+
+
 @pytest.mark.parametrize("name", ["config.lua", "config.lua.gz"])
 @pytest.mark.parametrize(
     "text",

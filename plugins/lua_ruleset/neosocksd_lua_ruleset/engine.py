@@ -128,8 +128,14 @@ class Engine:
         self._vm.enter("set_path", _search_path(path))
 
     def load(self, text: bytes, name: bytes) -> None:
-        """Run a ruleset's chunk in the running machine; the table that it returns is the ruleset from now on."""
-        _check(self._vm.enter("load", text, name))
+        """Run a ruleset's chunk in the running machine; the table that it returns is the ruleset from now on.
+
+        What looks wrong about it is logged.
+        """
+        answer = self._vm.enter("load", text, name)
+        _check(answer)
+        for doubt in answer[1:]:
+            self.log.warning("ruleset: %s", escape(_bytes(doubt), 1024))
 
     def replace_module(self, text: bytes, name: bytes, module: bytes) -> None:
         """Put what a chunk returns in the place of a module."""

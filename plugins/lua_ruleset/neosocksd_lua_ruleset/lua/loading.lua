@@ -2,6 +2,7 @@
 
 local bridge = ...
 local runs, routines, packages = bridge.load("runs"), bridge.load("routines"), bridge.load("packages")
+local doubts = bridge.load("doubts")
 
 local error, next, tostring, type, unpack = error, next, tostring, type, table.unpack
 local protected, describe = routines.protected, routines.describe
@@ -18,13 +19,13 @@ local function install(chunk, ...)
     G.ruleset = value
 end
 
--- Runs a ruleset's chunk; it takes the place of the one in force if it returns a table.
+-- Runs a ruleset's chunk; it takes the place of the one in force if it returns a table. Gives what is doubtful about it.
 entry.load = loading(function(text, name)
     local chunk, message = packages.compile(text, name)
     if not chunk then return false, message end
     local ok, failure = packages.attempt(protected, install, chunk, "ruleset")
     if not ok then return false, describe(failure) end
-    return true
+    return true, unpack(doubts.about(G.ruleset))
 end)
 
 entry.replace = loading(function(text, name, module)
