@@ -63,7 +63,7 @@ function neosocksd.invoke(code, address, ...) end
 ---@param ... any
 function neosocksd.sendmsg(target, func, ...) end
 
----Counters of the server; num_object is always 0.
+---Counters of the server; num_object is a count that may be some seconds old, of at most 65536 objects.
 ---@return table<string, number|string|nil>
 function neosocksd.stats() end
 

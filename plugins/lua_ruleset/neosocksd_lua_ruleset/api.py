@@ -52,10 +52,17 @@ class Attached:
 class Api:
     """The native functions behind ``neosocksd.*`` and ``await.resolve``, ``await.sleep``."""
 
-    def __init__(self, attached: Attached, operations: Operations, tick: Callable[[float], None]):
+    def __init__(
+        self,
+        attached: Attached,
+        operations: Operations,
+        tick: Callable[[float], None],
+        count_objects: Callable[[], int],
+    ) -> None:
         self._attached = attached
         self._operations = operations
         self._set_interval = tick
+        self._count_objects = count_objects
 
     def natives(self) -> Mapping[str, Native]:
         """By the names under which the shims ask for them."""
@@ -85,7 +92,7 @@ class Api:
         found: dict[str, Primitive] = {
             field.name: 0 for field in fields(Statistics) if not field.name.endswith("_latency")
         }
-        found |= {"num_api_request": 0, "num_api_success": 0, "num_object": 0}
+        found["num_object"] = self._count_objects()
         if server is not None:
             now = server.statistics()
             found |= {name: getattr(now, name) for name in found if hasattr(now, name)}

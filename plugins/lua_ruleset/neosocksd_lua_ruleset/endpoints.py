@@ -101,7 +101,7 @@ def describe(measure: Measure) -> str:
     """What a machine holds, for a person."""
     return _lines(
         {
-            "Ruleset Allocated": f"{measure.memory} bytes",
+            "Ruleset Allocated": f"{measure.memory} bytes, {measure.objects} objects",
             "Ruleset Threads": f"{measure.routines} (peak={measure.peak})",
             "Ruleset Events": f"{measure.operations}",
         }

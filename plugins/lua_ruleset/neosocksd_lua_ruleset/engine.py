@@ -20,6 +20,7 @@ from neosocksd_lua_ruleset.api import Api, Attached
 from neosocksd_lua_ruleset.bridge import Native, Primitive, decode, encode, weakly
 from neosocksd_lua_ruleset.callbacks import LuaRouter
 from neosocksd_lua_ruleset.calls import Calls, ScriptError
+from neosocksd_lua_ruleset.census import Census
 from neosocksd_lua_ruleset.config import LuaRulesetSettings
 from neosocksd_lua_ruleset.flights import Flights
 from neosocksd_lua_ruleset.matchsets import MatchSets
@@ -39,9 +40,10 @@ CONFIG_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What a machine holds: bytes, routines now and at most, and what they wait for."""
+    """What a machine holds: bytes, objects as last counted, routines now and at most, and what they wait for."""
 
     memory: int
+    objects: int
     routines: int
     peak: int
     operations: int
@@ -61,7 +63,8 @@ class Engine:
         self.ticker = Ticker(weakly(self._tick))
         self.router = LuaRouter(self._attached, self.operations, self._flights)
         self.calls = Calls(weakly(self._call_limit), weakly(self._log_call), self._flights)
-        api = Api(self._attached, self.operations, self.ticker.set_interval)
+        self.census = Census(weakly(self.count_some))
+        api = Api(self._attached, self.operations, self.ticker.set_interval, self.census.ask)
         rpc = RpcClient(self._attached, self.operations)
         shell = Shell(self.operations)
         natives: dict[str, Native] = {}
@@ -196,14 +199,24 @@ class Engine:
         routines, peak = self._vm.enter("measure")
         assert isinstance(routines, int)
         assert isinstance(peak, int)
-        return Measure(self._vm.memory, routines, peak, len(self.operations))
+        return Measure(self._vm.memory, self.census.ask(), routines, peak, len(self.operations))
+
+    def count_some(self, values: int) -> tuple[bool, int]:
+        """Go on counting objects; whether all are counted, and how many there are so far."""
+        try:
+            is_done, count = self._vm.enter("census", values)
+        except LuaFailure as error:
+            self._report(error, "census")
+            return True, 0
+        assert isinstance(count, int)
+        return bool(is_done), count
 
     async def run(self) -> None:
         """Serve what routines wait for, and the timer, until :meth:`retire`. At the end every routine is abandoned."""
         self._attached.is_serving = True
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self.operations.run, self.ticker.run)
+                tasks.start_soon(self.operations.run, self.ticker.run, self.census.run)
                 await self._flights.wait_over()
                 tasks.cancel_scope.cancel()
         finally:

@@ -4,6 +4,7 @@ from neosocksd_lua_ruleset.engine import Engine
 
 _HELP = {
     "lua_memory_bytes": "Memory that the Lua machine holds.",
+    "lua_objects": "Objects of the Lua machine, as last counted.",
     "lua_threads_active": "Routines that run or wait.",
     "lua_threads_peak": "The most routines at once.",
 }
@@ -14,6 +15,7 @@ def render(engine: Engine) -> str:
     measure = engine.measure()
     values = {
         "lua_memory_bytes": measure.memory,
+        "lua_objects": measure.objects,
         "lua_threads_active": measure.routines,
         "lua_threads_peak": measure.peak,
     }

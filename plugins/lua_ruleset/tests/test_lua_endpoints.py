@@ -466,7 +466,7 @@ def test_metrics_tell_of_the_machine_and_append_the_scripts_own(rule: Rule) -> N
     server = rule("return { metrics = function() return 'mine 1\\n' end }")
     running = server.running
     [text] = running.call(running.server.plugins.report_metrics, running.server)
-    for name in ("lua_memory_bytes", "lua_threads_active", "lua_threads_peak"):
+    for name in ("lua_memory_bytes", "lua_objects", "lua_threads_active", "lua_threads_peak"):
         assert f"\nneosocksd_{name} " in text
     assert text.endswith("mine 1\n")
 

@@ -3,7 +3,7 @@
 
 local bridge = ...
 local guard, runs, routines = bridge.load("guard"), bridge.load("runs"), bridge.load("routines")
-local handles = bridge.load("handles")
+local handles, census = bridge.load("handles"), bridge.load("census")
 
 local collectgarbage, next, unpack = collectgarbage, next, table.unpack
 
@@ -32,6 +32,7 @@ offer("close", function()
     guard.enter(nil)
     bridge.close()
 end)
+offer("census", census.step)
 offer("measure", function() return routines.count(), routines.peak end)
 
 -- Gives all of them, each with its name before it.
