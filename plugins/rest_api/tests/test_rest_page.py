@@ -46,20 +46,25 @@ def open_session(server: RunningServer, target: tuple[str, int], user: bytes) ->
 class Page:
     """A server, and its page in a browser."""
 
-    def __init__(self, serve: Serve, browser: Browser, **settings: object) -> None:
+    def __init__(
+        self, serve: Serve, browser: Browser, ruleset: Path | None = None, **settings: object
+    ) -> None:
         self.api = free_address()
-        self.settings = {
+        self.settings: dict[str, object] = {
             "listen": "127.0.0.1:0",
             "rest_api": {"listen": [self.api], **settings},
         }
+        self.plugins = ["socks5", "rest_api"]
+        if ruleset is not None:
+            self.settings["ruleset"] = str(ruleset)
+            self.plugins.append("lua_ruleset")
         self.browser = browser
         self.start(serve)
         browser.open(f"http://{self.api}/")
 
     def start(self, serve: Serve) -> None:
         """Start a server with these settings; a reload reads them again."""
-        plugins = ["socks5", "rest_api"]
-        self.server = serve(self.settings, plugins=plugins, reread=self._reread)
+        self.server = serve(self.settings, plugins=self.plugins, reread=self._reread)
 
     def _reread(self, server: Server) -> None:
         server.reload(self.settings)
@@ -234,6 +239,14 @@ def test_five_thousand_sessions_are_light(serve: Serve, browser: Browser) -> Non
     assert newest == "c4999"
     assert 10 < rows < 60
     assert milliseconds < 100
+
+
+def test_the_figures_tell_of_the_ruleset(serve: Serve, browser: Browser, tmp_path: Path) -> None:
+    script = tmp_path / "ruleset.lua"
+    script.write_text("return {}")
+    Page(serve, browser, script).wait_live()
+    detail = "document.getElementById('d-ruleset').textContent"
+    browser.wait_for(f"/^[0-9,]{{3,}} objects, 0 routines$/.test({detail})")
 
 
 def test_of_many_sessions_only_those_in_sight_are_drawn(

@@ -39,7 +39,7 @@ export class Figures {
   constructor() {
     this.stats = null;
     this.memory = null;
-    this.routines = null;
+    this.held = "";
     this.down = new History(SECONDS);
     this.up = new History(SECONDS);
     this.sparks = Object.fromEntries(SPARKS.map((name) => [name, new History(SPARK)]));
@@ -57,7 +57,8 @@ export class Figures {
     this.stats = stats;
     if (metrics?.lua_memory_bytes !== undefined) {
       this.memory = metrics.lua_memory_bytes;
-      this.routines = metrics.lua_threads_active ?? null;
+      const { lua_objects: objects, lua_threads_active: routines } = metrics;
+      this.held = [objects && `${format.count(objects)} objects`, routines !== undefined && `${routines} routines`].filter(Boolean).join(", ");
     }
     if (seconds < 0.5) return;
     const each = (now, then) => Math.max(0, (now - then) / seconds);
@@ -84,7 +85,7 @@ export class Figures {
     if (this.memory !== null) {
       $("ruleset").hidden = false;
       const [value, unit] = format.bytes(this.memory).split(" ");
-      figure("ruleset", value, unit, this.routines === null ? "" : `${this.routines} routines`);
+      figure("ruleset", value, unit, this.held);
     }
     this.drawThroughput(s);
     for (const [name, history] of Object.entries(this.sparks)) drawSpark($(`s-${name}`), history.values, SPARK);
