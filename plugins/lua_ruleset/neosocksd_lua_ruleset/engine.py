@@ -66,9 +66,9 @@ class Engine:
         self.census = Census(weakly(self.count_some))
         api = Api(self._attached, self.operations, self.ticker.set_interval, self.census.ask)
         rpc = RpcClient(self._attached, self.operations)
-        shell = Shell(self.operations)
+        self._shell = Shell(self.operations)
         natives: dict[str, Native] = {}
-        for owner in (MatchSets(), Regexes(), api, rpc, shell, self.router, self.calls):
+        for owner in (MatchSets(), Regexes(), api, rpc, self._shell, self.router, self.calls):
             natives |= owner.natives()
         natives |= clocks.natives()
         natives |= compression.natives()
@@ -216,7 +216,9 @@ class Engine:
         self._attached.is_serving = True
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self.operations.run, self.ticker.run, self.census.run)
+                tasks.start_soon(
+                    self.operations.run, self.ticker.run, self.census.run, self._shell.run
+                )
                 await self._flights.wait_over()
                 tasks.cancel_scope.cancel()
         finally:

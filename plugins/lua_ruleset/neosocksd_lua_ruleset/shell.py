@@ -15,6 +15,9 @@ import anyio.abc
 from neosocksd_lua_ruleset.bridge import LuaCallError, Native, NativeResult
 from neosocksd_lua_ruleset.operations import Operations, Result, starter
 
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0
+"""Seconds between two looks at commands that nobody waits for."""
+
 _NOT_FOUND: Result = (None, b"exit", 127)
 """The outcome of what can be no command."""
 
@@ -31,6 +34,7 @@ class Shell:
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._ends: dict[int, tuple[int, int]] = {}
         self._forgotten: list[subprocess.Popen[bytes]] = []
+        self._has_forgotten = anyio.Event()
 
     def natives(self) -> Mapping[str, Native]:
         """By the names under which the shims ask for them."""
@@ -47,7 +51,6 @@ class Shell:
         """Start *command*; its number, and the name of the pipe's end that is the script's."""
         if b"\0" in command:
             raise LuaCallError("the command contains a NUL byte")
-        self._forgotten = [child for child in self._forgotten if child.poll() is None]
         try:
             ends = os.pipe()
         except OSError as error:
@@ -80,6 +83,25 @@ class Shell:
         child = self._children.pop(number)
         if child.poll() is None:
             self._forgotten.append(child)
+            self._has_forgotten.set()
+
+    async def run(self) -> None:
+        """Take leave of commands that end after the script has forgotten them, until cancelled."""
+        try:
+            while True:
+                await self._has_forgotten.wait()
+                self._has_forgotten = anyio.Event()
+                pause = _SHORTEST_PAUSE
+                while self._reap():
+                    await anyio.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+        finally:
+            self._reap()
+
+    def _reap(self) -> bool:
+        """Whether some still run."""
+        self._forgotten = [child for child in self._forgotten if child.poll() is None]
+        return bool(self._forgotten)
 
 
 def _arguments(command: bytes) -> list[str]:

@@ -68,13 +68,13 @@ def test_pipes_that_nobody_closes_leave_nothing_behind(rule: Rule) -> None:
     server.run("for i = 1, 50 do io.popen('exit 1') io.popen('cat', 'w') end")
     server.post("/ruleset/gc")
     assert len(os.listdir("/proc/self/fd")) <= before
+    eventually(lambda: not children())
 
-    code = f"""
-        local file = io.popen("ps -o pid= --ppid {os.getpid()}")
-        local count = select(2, file:read("a"):gsub("%d+", ""))
-        file:close()
-        return count"""
-    eventually(lambda: server.call(code) == "1")  # the shell that runs ps
+
+def children() -> list[str]:
+    """The processes that this one has started, dead ones included."""
+    tasks = Path("/proc/self/task").iterdir()
+    return [child for task in tasks for child in (task / "children").read_text().split()]
 
 
 def test_a_script_that_is_ended_while_it_starts_commands_leaves_nothing_behind(
@@ -86,6 +86,19 @@ def test_a_script_that_is_ended_while_it_starts_commands_leaves_nothing_behind(
         assert "time limit" in server.error("while true do io.popen('true'):close() end")
     server.post("/ruleset/gc")
     assert len(os.listdir("/proc/self/fd")) <= before
+    eventually(lambda: not children())
+
+
+def test_a_forgotten_command_is_taken_leave_of_when_it_ends(backend: str, rule: Rule) -> None:
+    server = rule()
+    server.run("""
+        io.popen("read line", "w")
+        _G.kept = io.popen("read line", "w")""")
+    server.post("/ruleset/gc")
+    eventually(lambda: len(children()) == 1)
+    server.run("_G.kept = nil")
+    server.post("/ruleset/gc")
+    eventually(lambda: not children())
 
 
 def test_routines_that_wait_for_commands_are_not_disturbed(rule: Rule) -> None:
