@@ -27,6 +27,12 @@ class Census:
         self._asked.set()
         return self._last
 
+    def take(self) -> None:
+        """Count at once, in some ten milliseconds at most."""
+        is_done = False
+        while not is_done:
+            is_done, self._last = self._step(SLICE)
+
     async def run(self) -> None:
         """Count until cancelled."""
         while True:

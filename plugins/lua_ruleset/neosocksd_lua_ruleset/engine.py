@@ -63,8 +63,8 @@ class Engine:
         self.ticker = Ticker(weakly(self._tick))
         self.router = LuaRouter(self._attached, self.operations, self._flights)
         self.calls = Calls(weakly(self._call_limit), weakly(self._log_call), self._flights)
-        self.census = Census(weakly(self.count_some))
-        api = Api(self._attached, self.operations, self.ticker.set_interval, self.census.ask)
+        self._census = Census(weakly(self.count_some))
+        api = Api(self._attached, self.operations, self.ticker.set_interval, self._census.ask)
         rpc = RpcClient(self._attached, self.operations)
         self._shell = Shell(self.operations)
         natives: dict[str, Native] = {}
@@ -192,14 +192,15 @@ class Engine:
     # Memory.
 
     def collect(self) -> None:
-        """Collect the garbage of the machine."""
+        """Count the objects that are reached, and collect the others."""
+        self._census.take()  # before, for it leaves garbage of its own
         self._vm.enter("collect")
 
     def measure(self) -> Measure:
         routines, peak = self._vm.enter("measure")
         assert isinstance(routines, int)
         assert isinstance(peak, int)
-        return Measure(self._vm.memory, self.census.ask(), routines, peak, len(self.operations))
+        return Measure(self._vm.memory, self._census.ask(), routines, peak, len(self.operations))
 
     def count_some(self, values: int) -> tuple[bool, int]:
         """Go on counting objects; whether all are counted, and how many there are so far."""
@@ -217,7 +218,7 @@ class Engine:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(
-                    self.operations.run, self.ticker.run, self.census.run, self._shell.run
+                    self.operations.run, self.ticker.run, self._census.run, self._shell.run
                 )
                 await self._flights.wait_over()
                 tasks.cancel_scope.cancel()

@@ -1,5 +1,7 @@
 """Objects are counted a little at a time, and what is counted is left as it is."""
 
+import re
+
 import anyio
 import pytest
 
@@ -124,6 +126,22 @@ def test_a_running_server_tells_the_count(backend: str, rule: Rule) -> None:
     [text] = running.call(running.server.plugins.report_metrics, running.server)
     (line,) = [line for line in text.splitlines() if line.startswith("neosocksd_lua_objects ")]
     assert int(line.split()[1]) > 500
+
+
+def test_a_collection_counts_at_once(rule: Rule) -> None:
+    server = rule()
+
+    def objects() -> int:
+        report = server.post("/ruleset/gc").body.decode().splitlines()
+        (line,) = [line for line in report if line.startswith("Ruleset Allocated   : ")]
+        found = re.search(r" bytes, ([0-9]+) objects$", line)
+        assert found is not None
+        return int(found[1])
+
+    before = objects()
+    server.run("_G.kept = {} for i = 1, 1000 do kept[i] = {} end")
+    assert before > 500
+    assert 1000 < objects() - before < 1100
 
 
 def test_it_counts_anew_when_it_is_asked(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
