@@ -13,6 +13,13 @@ FAULTS = (Exception, asyncio.CancelledError)
 somebody else's, as of a task that the call has asked for its result."""
 
 
+class Report(Protocol):
+    """Where it is told that an object of a plugin or of an embedder raised what it should not."""
+
+    def __call__(self, error: BaseException, where: str, culprit: object = None) -> None:
+        """*where* is what the object was doing, for a person, and *culprit* the object itself, by which its plugin is found."""
+
+
 class Crashable(Protocol):
     """Something that can end itself when one of its steps has raised what it should not."""
 

@@ -18,7 +18,7 @@ from neosocksd_core.connect import (
     outgoing_options,
     proxy_options,
 )
-from neosocksd_core.containment import contained
+from neosocksd_core.containment import Report, contained
 from neosocksd_core.deadlines import DeadlineQueue
 from neosocksd_core.errors import DialError
 from neosocksd_core.filters import Filter
@@ -64,7 +64,7 @@ class Dialling:
         names: Names,
         policy: Policy,
         counters: Counters,
-        report: Callable[[BaseException, str], None],
+        report: Report,
     ) -> None:
         self.report = report
         self.reactor = reactor

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from neosocksd_core.connect import error_of
-from neosocksd_core.containment import contained
+from neosocksd_core.containment import FAULTS, Report, contained
 from neosocksd_core.errors import DialError
 from neosocksd_core.filters import Filter, stack
 from neosocksd_core.poller import READ, WRITE
@@ -55,7 +55,7 @@ class Hops:
         forward: Forward,
         sock: socket.socket,
         finish: Callable[[Tunnel | DialError], None],
-        report: Callable[[BaseException, str], None],
+        report: Report,
     ) -> None:
         """*sock* is connected to the first hop of *forward*; *report* is told what a dialer raised that it should not."""
         self._dialers = dialers
@@ -73,7 +73,10 @@ class Hops:
 
     def start(self) -> None:
         """Begin. *finish* may be called before this returns."""
-        self._next_hop()
+        try:
+            self._next_hop()
+        except FAULTS as error:
+            self.crash(error)
 
     def cancel(self) -> None:
         """Give up without a word."""
@@ -82,7 +85,9 @@ class Hops:
 
     def crash(self, error: BaseException) -> None:
         """A dialer raised what it should not."""
-        self._report(error, f"dialer of {self._forward}")
+        chain = self._forward.chain
+        dialer = self._dialers.get(chain[self._hop].scheme) if self._hop < len(chain) else None
+        self._report(error, f"dialer of {self._forward}", dialer)
         self._end(DialError(Reason.GENERAL_FAILURE, f"{self._forward}: internal error"))
 
     def _end(self, result: Tunnel | DialError) -> None:

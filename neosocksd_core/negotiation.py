@@ -130,7 +130,8 @@ class Negotiation:
     def crash(self, error: BaseException) -> None:
         """A plugin's object raised what it should not: report it, and end this session alone."""
         session = self._session
-        self._pipeline.report(error, f"session {session.id} ({session.frontend.name})")
+        where = f"session {session.id} ({session.frontend.name})"
+        self._pipeline.report(error, where, session.frontend)
         if not self._is_over:
             session.end("internal error", reset)
 
@@ -178,6 +179,8 @@ class Negotiation:
                 self._route(event)
             case Authenticate():
                 self._judge(event.credentials)
+            case _:
+                raise TypeError(f"not an event: {event!r}")
 
     def _send(self, reply: bytes) -> bool:
         """Send a short reply; False if the session ended over it."""
@@ -199,7 +202,11 @@ class Negotiation:
         if authenticator is None:
             self._on_judged((credentials, True))
             return
-        verdict = authenticator.authenticate(credentials, self._session.client)
+        try:
+            verdict = authenticator.authenticate(credentials, self._session.client)
+        except FAULTS as error:
+            self._pipeline.report(error, "authenticator", authenticator)
+            verdict = False
         if isawaitable(verdict):
             self._watch.callback = self._on_early_data
             self._work = self._pipeline.reactor.spawn(
@@ -215,7 +222,7 @@ class Negotiation:
         except FAULTS as error:
             if is_cancelled():
                 raise
-            self._pipeline.report(error, "authenticator")
+            self._pipeline.report(error, "authenticator", self._pipeline.authenticator)
             accepted = False
         self._work = None
         if not self._is_over:
@@ -224,8 +231,12 @@ class Negotiation:
             self._on_judged((credentials, accepted))
 
     @contained
-    def _on_judged(self, verdict: tuple[Credentials, bool]) -> None:
+    def _on_judged(self, verdict: tuple[Credentials, object]) -> None:
         credentials, accepted = verdict
+        if not isinstance(accepted, bool):  # a text that says why not would let everybody in
+            error = TypeError(f"not a verdict: {accepted!r}")
+            self._pipeline.report(error, "authenticator", self._pipeline.authenticator)
+            accepted = False
         self._handshake.judge(accepted)
         if not accepted:
             self._pipeline.counters.num_reject_ruleset += 1

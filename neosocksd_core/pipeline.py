@@ -1,7 +1,7 @@
 """What all sessions of a server share, and the bookkeeping when one opens and ends."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 
@@ -38,7 +38,10 @@ class Pipeline:
         router: Router | None,
         authenticator: Authenticator | None,
         observers: Sequence[Observer],
+        giver_of: Callable[[object], str | None],
     ) -> None:
+        """*giver_of* tells from which plugin an object is, if it is from one."""
+        self._giver_of = giver_of
         self.reactor = reactor
         self.log = log
         self.counters = counters
@@ -86,7 +89,7 @@ class Pipeline:
             try:
                 observer.session_opened(session.info())
             except FAULTS as error:
-                self.report(error, "observer")
+                self.report(error, "observer", observer)
 
     def closed(self, session: LiveSession) -> None:
         """*session* has ended, granted or not. One that was idle to its end was none for anybody outside."""
@@ -109,7 +112,7 @@ class Pipeline:
             try:
                 observer.session_closed(session.info())
             except FAULTS as error:
-                self.report(error, "observer")
+                self.report(error, "observer", observer)
 
     def failed(self, failure: NeosocksdError) -> str:
         """A request failed after its upstream stood: count that. Returns the session's outcome."""
@@ -119,8 +122,11 @@ class Pipeline:
             return f"failed: {escape(str(failure))}"
         return f"protocol error: {escape(str(failure))}"
 
-    def report(self, error: BaseException, where: str) -> None:
-        """Log what a plugin or an embedder's object raised; the server goes on."""
+    def report(self, error: BaseException, where: str, culprit: object = None) -> None:
+        """Log what a plugin or an embedder's object raised; the server goes on. See :class:`~neosocksd_core.containment.Report`."""
+        giver = self._giver_of(culprit)
+        if giver is not None:
+            where = f"plugin {giver}: {where}"
         self.counters.lasterror = f"{where}: {error}"
         trace = self.log.isEnabledFor(logging.DEBUG)
         kind, text = type(error).__name__, escape(str(error))

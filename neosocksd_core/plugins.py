@@ -6,10 +6,13 @@ error that names the plugins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
+from neosocksd_core.addresses import UNIX_PREFIX, AddressError, parse_listen_address
 from neosocksd_core.discovery import one_line
 from neosocksd_core.errors import NeosocksdError, PluginError
 from neosocksd_core.hookspecs import Commands, ServerContext
@@ -34,12 +37,28 @@ if TYPE_CHECKING:
 __all__ = ["PluginInfo", "Plugins"]
 
 _FRONTEND = ("name", "listen", "claim", "first_bytes", "handshake")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
+"""RFC 3986 section 3.1."""
 
 
 class Plugins(Registry):
     """The plugins of one server. Two of these share nothing, but what a plugin keeps in its module."""
 
     _schema: Schema | None = None
+
+    def __init__(self, extra: Iterable[object] = (), *, defaults: bool = True) -> None:
+        """As :class:`~neosocksd_core.registry.Registry`."""
+        self._given: dict[str, list[tuple[object, str]]] = {}
+        """What each hook gave when it was called last, with the plugin's name."""
+        super().__init__(extra, defaults=defaults)
+
+    def giver_of(self, thing: object) -> str | None:
+        """The plugin that an object is from: one that a hook has answered with, or that such an answer holds."""
+        for given in self._given.values():
+            for item, name in given:
+                if item is thing:
+                    return name
+        return None
 
     # Before the settings are complete: all known plugins are asked, so that a setting can enable its plugin.
 
@@ -96,10 +115,13 @@ class Plugins(Registry):
         """The outbound schemes, in lower case."""
         dialers: dict[str, Dialer] = {}
         owners: dict[str, str] = {}
+        given: list[tuple[object, str]] = []
+        self._given["register_dialers"] = given
         for name, result in self.call("register_dialers", server=server):
             _require(isinstance(result, Mapping), name, "register_dialers", result, "a mapping")
             for scheme, dialer in cast("Mapping[str, Dialer]", result).items():
-                _require_attributes(name, "register_dialers", dialer, "default_port", "handshake")
+                _check_dialer(name, scheme, dialer)
+                given.append((dialer, name))
                 _claim(owners, "URI scheme", scheme.lower(), name)
                 dialers[scheme.lower()] = dialer
         return dialers
@@ -110,6 +132,8 @@ class Plugins(Registry):
         owners: dict[str, str] = {}
         for name, item in self._items("register_frontends", server):
             _require_attributes(name, "register_frontends", item, *_FRONTEND)
+            _require_plain(name, "register_frontends", item, "handshake")
+            _check_addresses(name, cast("Frontend", item).name, cast("Frontend", item).listen)
             frontends.append(cast("Frontend", item))
             _claim(owners, "frontend", frontends[-1].name, name)
         return frontends
@@ -142,6 +166,7 @@ class Plugins(Registry):
             _require_attributes(
                 name, "register_observers", item, "session_opened", "session_closed"
             )
+            _require_plain(name, "register_observers", item, "session_opened", "session_closed")
             found.append(cast("Observer", item))
         return tuple(found)
 
@@ -183,6 +208,7 @@ class Plugins(Registry):
             if not isinstance(item, ControlListener):
                 raise _wrong(name, "register_control_listeners", item, "a ControlListener")
             _claim(owners, "control listener", item.name, name)
+            _check_addresses(name, item.name, item.listen)
             found.append(item)
         return found
 
@@ -233,16 +259,20 @@ class Plugins(Registry):
         return found
 
     def _items(self, hook: str, server: ServerContext) -> Iterator[tuple[str, object]]:
+        given: list[tuple[object, str]] = []
+        self._given[hook] = given
         for name, result in self.call(hook, server=server):
             items = result
             if not isinstance(items, Sequence) or isinstance(items, str | bytes):
                 raise _wrong(name, hook, result, "a list")
             for item in cast("Sequence[object]", items):
+                given.append((item, name))
                 yield name, item
 
     def _first(self, hook: str, server: ServerContext, method: str) -> object | None:
         for name, result in self.call(hook, server=server):
             _require_attributes(name, hook, result, method)
+            self._given[hook] = [(result, name)]
             return result
         return None
 
@@ -266,11 +296,51 @@ def _require(good: bool, name: str, hook: str, value: object, wanted: str) -> No
 
 
 def _require_attributes(name: str, hook: str, value: object, *attributes: str) -> None:
+    if isinstance(value, type):
+        raise PluginError(
+            f"plugin {name!r}: {hook} gave the class {value.__name__}, expected an object of it"
+        )
     missing = [attribute for attribute in attributes if not hasattr(value, attribute)]
     if missing:
         raise PluginError(
             f"plugin {name!r}: {hook} gave {type(value).__name__}, which lacks {', '.join(missing)}"
         )
+
+
+def _require_plain(name: str, hook: str, value: object, *methods: str) -> None:
+    """Refuse coroutine functions where nobody would await them."""
+    for method in methods:
+        if inspect.iscoroutinefunction(getattr(value, method)):
+            kind = type(value).__name__
+            raise PluginError(
+                f"plugin {name!r}: {hook} gave {kind}, whose {method} must not be async"
+            )
+
+
+def _check_dialer(name: str, scheme: object, dialer: object) -> None:
+    if not isinstance(scheme, str) or not _SCHEME.match(scheme):
+        raise PluginError(f"plugin {name!r}: register_dialers: {scheme!r} is not a URI scheme")
+    _require_attributes(name, "register_dialers", dialer, "default_port", "handshake")
+    _require_plain(name, "register_dialers", dialer, "handshake")
+    port = cast("object", getattr(dialer, "default_port", None))
+    if not isinstance(port, int) or not 0 <= port <= 65535:
+        raise PluginError(f"plugin {name!r}: the default port of {scheme}:// is {port!r}")
+
+
+def _check_addresses(name: str, listener: str, addresses: object) -> None:
+    """Whether a plugin's listener says in the right way where it listens; what users wrote its settings have checked already."""
+    if not isinstance(addresses, Sequence) or isinstance(addresses, str | bytes):
+        kind = type(addresses).__name__
+        raise PluginError(f"plugin {name!r}: listen of {listener!r} is {kind}, expected a list")
+    for address in cast("Sequence[object]", addresses):
+        if not isinstance(address, str):
+            kind = type(address).__name__
+            raise PluginError(f"plugin {name!r}: listen of {listener!r} has {kind}, expected texts")
+        if not address.startswith(UNIX_PREFIX):
+            try:
+                parse_listen_address(address)
+            except AddressError as error:
+                raise PluginError(f"plugin {name!r}: listen of {listener!r}: {error}") from None
 
 
 def _is_socket_address(value: object) -> TypeGuard[SocketAddress]:

@@ -17,7 +17,7 @@ from contextlib import suppress
 import anyio
 import anyio.abc
 
-from neosocksd_core.containment import FAULTS
+from neosocksd_core.containment import FAULTS, is_cancelled
 from neosocksd_core.poller import READ, Poller
 
 Callback = Callable[[int], None]
@@ -149,7 +149,9 @@ class Reactor:
             with scope:
                 try:
                     await work()
-                except Exception as error:
+                except FAULTS as error:
+                    if is_cancelled():
+                        raise
                     self.on_error(error)
 
         self._tasks.start_soon(run, name=name)

@@ -10,6 +10,7 @@ from functools import partial
 
 import anyio
 
+from neosocksd_core.containment import FAULTS, Report, is_cancelled
 from neosocksd_core.errors import DialError
 from neosocksd_core.protocols import Resolution, Resolver
 from neosocksd_core.reactor import Reactor
@@ -74,8 +75,15 @@ class Names:
     """Looks names up for one server: each name once at a time, and remembered for as long as its answer may be."""
 
     def __init__(
-        self, reactor: Reactor, resolver: Resolver, family: socket.AddressFamily, counters: Counters
+        self,
+        reactor: Reactor,
+        resolver: Resolver,
+        family: socket.AddressFamily,
+        counters: Counters,
+        report: Report,
     ) -> None:
+        """*report* is told what *resolver* raised that it should not."""
+        self._report = report
         self._reactor = reactor
         self._resolver = resolver
         self._family = family
@@ -140,6 +148,10 @@ class Names:
             result = self._remember(host, resolution)
         except DialError as error:
             result = error
+        except FAULTS as error:
+            if is_cancelled():
+                raise
+            self._report(error, "resolver", self._resolver)
         finally:
             self._forget(host, query)
             query.answer(result)

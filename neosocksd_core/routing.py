@@ -120,7 +120,7 @@ class Routing:
 
     def crash(self, error: BaseException) -> None:
         """The router raised what it should not, or answered what is no decision: its request is refused."""
-        self._pipeline.report(error, "router")
+        self._pipeline.report(error, "router", self._pipeline.router)
         self._end(Reject(Reason.NOT_ALLOWED, "the router failed"))
 
     def _end(self, result: Upstream | DialError | Reject) -> None:
@@ -151,7 +151,7 @@ class Routing:
             case Forward():
                 self._close_upstreams()
                 self._start_dial(self._prefixed(decision))
-            case Reject():
+            case Reject(reason=Reason()):
                 self._end(decision)
             case Upstream():
                 self._use(decision)

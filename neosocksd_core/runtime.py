@@ -9,6 +9,7 @@ from functools import partial
 import anyio
 
 from neosocksd_core.addresses import SocketAddress
+from neosocksd_core.containment import FAULTS, is_cancelled
 from neosocksd_core.errors import NeosocksdError
 from neosocksd_core.listener import Listener, OnAccept
 from neosocksd_core.listening import BoundSockets, Place
@@ -89,8 +90,10 @@ class Runtime:
     async def _run_control(self, control: ControlListener, sock: socket.socket) -> None:
         try:
             await control.serve(sock)
-        except Exception as error:
-            self.pipeline.report(error, control.name)
+        except FAULTS as error:
+            if is_cancelled():
+                raise
+            self.pipeline.report(error, control.name, control)
         finally:
             sock.close()
             self._controls[control.name] -= 1
@@ -123,5 +126,7 @@ class Runtime:
     async def _run_service(self, service: Service) -> None:
         try:
             await service.run()
-        except Exception as error:
-            self.pipeline.report(error, f"service {service.name}")
+        except FAULTS as error:
+            if is_cancelled():
+                raise
+            self.pipeline.report(error, f"service {service.name}", service)

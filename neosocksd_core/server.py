@@ -87,9 +87,12 @@ class Server:
         self._drain: float | None = None
         self._router = router
         self._composition = compose(self, self._plugins)
-        self._router = router or self._plugins.create_router(self)
-        self._authenticator = authenticator or self._plugins.create_authenticator(self)
-        self._resolver = resolver or self._plugins.create_resolver(self)
+        # Objects of an embedder may be false, as a router that is a mapping without entries yet.
+        self._router = self._plugins.create_router(self) if router is None else router
+        if authenticator is None:
+            authenticator = self._plugins.create_authenticator(self)
+        self._authenticator = authenticator
+        self._resolver = self._plugins.create_resolver(self) if resolver is None else resolver
         self._plugins.check_settings(self)
         self._require_judge(self._authenticator)
         self._observers = self._plugins.observers(self)
@@ -275,7 +278,9 @@ class Server:
         self._settings = fresh
         try:
             composition = compose(self, self._plugins)
-            authenticator = self._authenticator or self._plugins.create_authenticator(self)
+            authenticator = self._authenticator
+            if authenticator is None:
+                authenticator = self._plugins.create_authenticator(self)
             self._plugins.check_settings(self)
             self._require_judge(authenticator)
             try:
@@ -334,7 +339,9 @@ class Server:
         try:
             async with open_reactor() as reactor:
                 system = SystemResolver(reactor)
-                runtime = self._runtime = self._start(reactor, self._resolver or system)
+                runtime = self._runtime = self._start(
+                    reactor, system if self._resolver is None else self._resolver
+                )
                 try:
                     yield
                     self._is_stopping = True
@@ -354,7 +361,8 @@ class Server:
 
     def _start(self, reactor: Reactor, resolver: Resolver) -> Runtime:
         settings = self._settings
-        names = Names(reactor, resolver, _FAMILIES[settings.resolve_pf], self._counters)
+        family = _FAMILIES[settings.resolve_pf]
+        names = Names(reactor, resolver, family, self._counters, self._report)
         pipeline = Pipeline(
             reactor,
             settings,
@@ -365,6 +373,7 @@ class Server:
             self._router,
             self._authenticator,
             self._observers,
+            self._plugins.giver_of,
         )
         runtime = Runtime(reactor, names, pipeline, self.log)
         if self._is_stopping:
@@ -400,6 +409,6 @@ class Server:
             raise NotRunningError("the server is not running")
         return self._runtime
 
-    def _report(self, error: BaseException, where: str) -> None:
+    def _report(self, error: BaseException, where: str, culprit: object = None) -> None:
         if self._runtime is not None:
-            self._runtime.pipeline.report(error, where)
+            self._runtime.pipeline.report(error, where, culprit)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from neosocksd_core.addresses import Chain, SocketAddress
+from neosocksd_core.containment import FAULTS
 from neosocksd_core.filter_relay import FilterRelay, Outcome
 from neosocksd_core.filters import Filter
 from neosocksd_core.log import escape
@@ -99,8 +100,8 @@ class Session:
         try:
             machine = handshake or self.frontend.handshake(self)
             negotiation = Negotiation(self._pipeline, self, self._socket, machine)
-        except Exception as error:
-            self._pipeline.report(error, f"frontend {self.frontend.name}")
+        except FAULTS as error:
+            self._pipeline.report(error, f"frontend {self.frontend.name}", self.frontend)
             self.end("internal error", socket.socket.close)
             return
         if handshake is not None:

@@ -1,6 +1,8 @@
 """Which plugins are known and enabled, and what their hooks may answer."""
 
 import logging
+import re
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +13,9 @@ import pytest
 
 from neosocksd_core import (
     ConfigurationError,
+    Forward,
     PluginError,
+    Request,
     Section,
     ServerContext,
     hookimpl,
@@ -20,6 +24,7 @@ from neosocksd_core.configuration import configure
 from neosocksd_core.endpoints import Endpoint, EndpointRequest, EndpointResponse
 from neosocksd_core.plugins import Plugins
 from neosocksd_core.server import Server
+from neosocksd_core.services import ControlListener
 
 BUILT_IN = {"socks5", "http_connect", "forward", "static_auth", "nameserver"}
 
@@ -73,6 +78,10 @@ class Hooks:
     @hookimpl
     def check_settings(self) -> None:
         self._answer("check_settings")
+
+    @hookimpl
+    def register_control_listeners(self) -> Any:
+        return self._answer("register_control_listeners")
 
     @hookimpl
     def register_observers(self) -> Any:
@@ -358,6 +367,9 @@ async def answer(_: EndpointRequest) -> EndpointResponse:
     return EndpointResponse()
 
 
+async def serve(_: socket.socket) -> None: ...
+
+
 ENDPOINT = Endpoint("/x", frozenset({"GET"}), answer)
 
 CALLS: Mapping[str, str] = {
@@ -373,13 +385,33 @@ CALLS: Mapping[str, str] = {
     "register_guarded_addresses": "guarded_addresses",
 }
 
+
+class Late:
+    """Has coroutine functions where nobody would await them."""
+
+    name = "late"
+    listen = ()
+    claim = 0
+    first_bytes = ()
+    default_port = 1
+
+    async def handshake(self, *_: object) -> None: ...
+    async def session_opened(self, _: object) -> None: ...
+    def session_closed(self, _: object) -> None: ...
+
+
+class Direct:
+    def route(self, request: Request) -> Forward:
+        return Forward(request.target)
+
+
 WRONG: Mapping[str, Sequence[object]] = {
-    "register_dialers": [5, ["socks"], {"socks": object()}],
-    "register_frontends": [5, "socks", [object()], {"socks": Machine()}],
+    "register_dialers": [5, ["socks"], {"socks": object()}, {"socks": Machine}, {"x": Late()}],
+    "register_frontends": [5, "socks", [object()], {"socks": Machine()}, [Machine], [Late()]],
     "create_resolver": [5],
     "create_authenticator": [object()],
-    "create_router": ["direct"],
-    "register_observers": [5, [object()]],
+    "create_router": ["direct", Direct],
+    "register_observers": [5, [object()], [Late], [Late()]],
     "register_endpoints": ["/x", ["/x"]],
     "register_services": [[print]],
     "register_guarded_addresses": [["127.0.0.1:80"], [("127.0.0.1",)], [("a", "b")]],
@@ -416,6 +448,53 @@ def test_a_disabled_plugin_is_not_asked(hook: str, server: ServerContext) -> Non
     plugins = bare(Hooks(**{hook: RuntimeError("asked")}))
     plugins.disable("hooks")
     assert not getattr(plugins, CALLS[hook])(server)
+
+
+class Listening(Machine):
+    def __init__(self, listen: Any) -> None:
+        super().__init__()
+        self.listen = listen
+
+
+@pytest.mark.parametrize(
+    ("hook", "value", "message"),
+    [
+        ("create_router", Direct, "create_router gave the class Direct, expected an object of it"),
+        ("register_observers", [Late()], "gave Late, whose session_opened must not be async"),
+        ("register_dialers", {"my scheme": Machine()}, "'my scheme' is not a URI scheme"),
+        ("register_dialers", {"x://": Machine()}, "'x://' is not a URI scheme"),
+        ("register_dialers", {5: Machine()}, "5 is not a URI scheme"),
+        ("register_frontends", [Listening("127.0.0.1:1")], "listen of 'machine' is str, expected a list"),
+        ("register_frontends", [Listening([1080])], "listen of 'machine' has int, expected texts"),
+        ("register_frontends", [Listening(["x"])], "listen of 'machine': no port in 'x'"),
+        ("register_control_listeners", [ControlListener("c", ("x",), serve)], "listen of 'c': no port in 'x'"),
+    ],
+)  # fmt: skip
+def test_what_a_plugin_gave_and_cannot_be_used_is_named(
+    hook: str, value: object, message: str
+) -> None:
+    with pytest.raises(PluginError, match=re.escape("plugin 'hooks': ")) as caught:
+        Server({}, plugins=[Hooks(**{hook: value})])
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("port", ["1080", None, -1, 65536])
+def test_a_dialers_default_port_is_a_port(port: Any) -> None:
+    dialer = Machine()
+    dialer.default_port = port
+    with pytest.raises(PluginError, match=f"plugin 'hooks': the default port of x:// is {port!r}"):
+        Server({}, plugins=[Hooks(register_dialers={"x": dialer})])
+
+
+def test_what_the_hooks_gave_last_is_known_to_be_their_plugins(server: ServerContext) -> None:
+    first, second, router = Machine(), Machine(), Direct()
+    hooks = Hooks(register_frontends=[first], register_dialers={"m": first}, create_router=router)
+    plugins = bare(hooks)
+    plugins.frontends(server)
+    plugins.dialers(server)
+    plugins.create_router(server)
+    assert [plugins.giver_of(thing) for thing in (first, router)] == ["hooks", "hooks"]
+    assert [plugins.giver_of(thing) for thing in (second, None)] == [None, None]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Name lookup: the cache, one question at a time, and threads that nobody waits for."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,10 @@ from neosocksd_core.resolver import LookupResult, Names, SystemResolver, interle
 from neosocksd_core.statistics import Counters
 from neosocksd_core.testing import run_async
 from neosocksd_core.testing.running import Backend
+
+
+def unexpected(error: BaseException, where: str, culprit: object = None) -> None:
+    raise AssertionError(where) from error
 
 
 class Answers:
@@ -41,7 +46,7 @@ def run(body: Body, resolution: Resolution, backend: Backend = "auto") -> None:
     async def main() -> None:
         async with open_reactor() as reactor:
             counters, answers = Counters(), Answers(resolution)
-            names = Names(reactor, answers, socket.AF_UNSPEC, counters)
+            names = Names(reactor, answers, socket.AF_UNSPEC, counters, unexpected)
             await body(names, answers, counters)
 
     run_async(main, backend)
@@ -146,7 +151,7 @@ def test_a_question_that_nobody_waits_for_is_given_up(backend: Backend) -> None:
 
     async def main() -> None:
         async with open_reactor() as reactor:
-            names = Names(reactor, Silent(), socket.AF_INET, Counters())
+            names = Names(reactor, Silent(), socket.AF_INET, Counters(), unexpected)
             found: list[LookupResult] = []
             first, second = (names.look_up("h", found.append) for _ in range(2))
             await anyio.lowlevel.checkpoint()
@@ -162,19 +167,24 @@ def test_a_question_that_nobody_waits_for_is_given_up(backend: Backend) -> None:
     run_async(main, backend)
 
 
-def test_a_resolver_that_raises_fails_the_lookup_and_is_reported() -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError(), asyncio.CancelledError()], ids=repr)
+def test_a_resolver_that_raises_fails_the_lookup_and_is_reported(error: BaseException) -> None:
     class Broken:
         async def resolve(self, host: str, family: socket.AddressFamily) -> Resolution:
-            raise ZeroDivisionError
+            raise error
 
     async def main() -> None:
         async with open_reactor() as reactor:
-            errors: list[BaseException] = []
-            reactor.on_error = errors.append
-            names = Names(reactor, Broken(), socket.AF_UNSPEC, Counters())
+            told: list[object] = []
+
+            def report(error: BaseException, where: str, culprit: object = None) -> None:
+                told.append((error, where, culprit))
+
+            broken = Broken()
+            names = Names(reactor, broken, socket.AF_UNSPEC, Counters(), report)
             with pytest.raises(DialError):
                 await names.resolve("h")
-            assert [type(error) for error in errors] == [ZeroDivisionError]
+            assert told == [(error, "resolver", broken)]
 
     run_async(main)
 

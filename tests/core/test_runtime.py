@@ -121,7 +121,7 @@ def test_a_service_that_fails_is_reported_and_the_server_goes_on(serve: Serve) -
             raise RuntimeError("it broke")
 
     server = serve(plugins=Plugins([PlainPlugin, Broken()], defaults=False))
-    assert server.wait_until(lambda s: s.lasterror == "service broken: it broke")
+    assert server.wait_until(lambda s: s.lasterror == "plugin broken: service broken: it broke")
     with Client(server.address) as client:
         client.send(plain_request(server.address))
         client.expect(b"no not allowed\n")
