@@ -57,7 +57,9 @@ async def open_reactor(poller: Poller | None = None) -> AsyncGenerator[Reactor, 
     """A reactor on the running loop (asyncio, uvloop or trio). Its tasks are cancelled when the block ends.
 
     It polls by *poller*, if there is one, which is closed at the end; else by the loop's own where that can be shared.
+    What the block raises comes out as it is, not in the group of a task group that the caller knows nothing of.
     """
+    failure: BaseException | None = None
     shared = None if poller is not None else _shared_selector()
     if shared is not None:
         reactor_on_loop = _sharing_reactor(shared)
@@ -68,8 +70,16 @@ async def open_reactor(poller: Poller | None = None) -> AsyncGenerator[Reactor, 
     reactor: Reactor | None = None
     try:
         async with reactor_on_loop as reactor:
-            yield reactor
+            try:
+                yield reactor
+            except (anyio.get_cancelled_exc_class(), GeneratorExit):
+                raise
+            except BaseException as error:
+                failure = error
+        if failure is not None:
+            raise failure
     finally:
+        failure = None  # its traceback holds this frame
         if reactor is not None:
             reactor.close()
         if poller is not None:

@@ -29,7 +29,7 @@ class Registry:
     """The plugins of one server.
 
     Built-in ones are known from the start, and the default ones of them enabled (none with ``defaults=False``). *extra* are further
-    plugins, as :meth:`enable` takes them.
+    plugins, as :meth:`enable` takes them; a text alone is one.
 
     :raises PluginError: when a plugin cannot be loaded.
     """
@@ -46,7 +46,7 @@ class Registry:
                 self._register(installed.origin, installed.load())
                 if defaults and name in DEFAULT_PLUGINS:
                     self._enabled.add(name)
-        for plugin in extra:
+        for plugin in (extra,) if isinstance(extra, str) else extra:
             self.enable(plugin)
 
     def enable(self, plugin: object) -> str:

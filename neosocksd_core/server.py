@@ -73,7 +73,11 @@ class Server:
 
         :raises ConfigurationError: for settings that cannot be used.
         :raises PluginError: for a plugin that cannot.
+        :raises TypeError: for a router, an authenticator or a resolver that is none.
         """
+        _require_method("router", router, "route")
+        _require_method("authenticator", authenticator, "authenticate")
+        _require_method("resolver", resolver, "resolve")
         self._settings, self._plugins = configuration.configure(settings, plugins)
         self._reread = reread
         self.log = log or logging.getLogger("neosocksd")
@@ -286,8 +290,10 @@ class Server:
             try:
                 self._plugins.reload(self)
                 self._bound.rebind(composition.places, fresh)
+                guarded = self._plugins.guarded_addresses(self) if self._runtime else []
             except Exception:
                 self._settings = old
+                close_listeners(self._bound.release(self._composition.places))
                 self._plugins.reload_again(self)
                 raise
         except Exception:
@@ -302,7 +308,7 @@ class Server:
         runtime = self._runtime
         if runtime is not None:
             runtime.listen(composition.places, self._bound)
-            dialling = self._make_dialling(runtime.reactor, runtime.names)
+            dialling = self._make_dialling(runtime.reactor, runtime.names, guarded)
             runtime.pipeline.configure(fresh, dialling, composition.chain, authenticator)
         close_listeners(gone)
 
@@ -368,7 +374,7 @@ class Server:
             settings,
             self.log,
             self._counters,
-            self._make_dialling(reactor, names),
+            self._make_dialling(reactor, names, self._plugins.guarded_addresses(self)),
             self.chain,
             self._router,
             self._authenticator,
@@ -383,8 +389,11 @@ class Server:
         self.log.log(NOTICE, "listening on %s", ", ".join(self._bound.names()))
         return runtime
 
-    def _make_dialling(self, reactor: Reactor, names: Names) -> Dialling:
-        guarded = [*self._guarded_listeners(), *self._plugins.guarded_addresses(self)]
+    def _make_dialling(
+        self, reactor: Reactor, names: Names, guarded: Sequence[SocketAddress]
+    ) -> Dialling:
+        """*guarded* is what the plugins want guarded beside the listeners."""
+        guarded = [*self._guarded_listeners(), *guarded]
         return Dialling(
             reactor,
             self._settings,
@@ -412,3 +421,12 @@ class Server:
     def _report(self, error: BaseException, where: str, culprit: object = None) -> None:
         if self._runtime is not None:
             self._runtime.pipeline.report(error, where, culprit)
+
+
+def _require_method(argument: str, value: object, method: str) -> None:
+    """Refuse at once what would fail at each connection: a function, say, or a class instead of an object of it."""
+    if value is not None and (
+        isinstance(value, type) or not callable(getattr(value, method, None))
+    ):
+        kind = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise TypeError(f"{argument} is {kind}, expected an object with a method {method}()")

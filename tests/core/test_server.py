@@ -1,9 +1,11 @@
 """The server's life: start, reload, drain, stop, twice in one process, and inside somebody else's program."""
 
 import asyncio
+import re
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import anyio
 import pytest
@@ -16,6 +18,7 @@ from neosocksd_core import (
     Forward,
     ListenError,
     NeosocksdError,
+    PluginError,
     Reason,
     Request,
     ServerContext,
@@ -34,6 +37,7 @@ from neosocksd_core.testing import (
     Peer,
     PlainPlugin,
     RunningServer,
+    make_server,
     plain_request,
     run_async,
 )
@@ -152,6 +156,59 @@ def test_a_program_that_is_cancelled_takes_its_server_with_it(
                 tasks.cancel_scope.cancel()
 
     run_async(main, backend)
+
+
+@pytest.mark.parametrize("error", [LookupError("mine"), KeyboardInterrupt()], ids=repr)
+def test_what_a_program_raises_while_its_server_runs_comes_out_as_it_is(
+    error: BaseException, backend: Backend
+) -> None:
+    async def main() -> None:
+        raised: BaseException | None = None
+        server = make_server(plugins=[PlainPlugin])
+        try:
+            async with server:
+                raise error
+        except (LookupError, KeyboardInterrupt) as caught:
+            raised = caught
+        assert raised is error
+        assert not server.addresses
+
+    run_async(main, backend)
+
+
+def test_a_plugin_that_fails_when_the_loop_runs_is_an_error_as_any_other(backend: Backend) -> None:
+    class Late:
+        @hookimpl
+        def register_services(self) -> None:
+            raise ZeroDivisionError
+
+    async def main() -> None:
+        server = make_server(plugins=[PlainPlugin, Late])
+        with pytest.raises(PluginError, match="plugin 'late': register_services failed"):
+            await server.run()
+        assert not server.addresses
+
+    run_async(main, backend)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("router", open_session, "router is function, expected an object with a method route()"),
+        ("router", Guarding, "router is the class Guarding"),
+        ("authenticator", object(), "authenticator is object"),
+        ("resolver", object(), "resolver is object"),
+    ],
+)  # fmt: skip
+def test_a_program_s_object_that_is_none_is_refused_at_once(
+    argument: str, value: Any, message: str
+) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        Server({}, **{argument: value})
+
+
+def test_one_plugin_may_be_named_without_a_list() -> None:
+    assert Server({}, plugins="rest_api").plugins.enabled > {"rest_api"}
 
 
 def test_two_servers_in_one_loop_share_nothing(echo: EchoServer) -> None:
@@ -367,6 +424,32 @@ def test_a_plugin_may_refuse_a_reload(serve: Serve) -> None:
     assert seen == [2, 1]
     server.reload(FREE | {"drain": 3})
     assert server.server.settings.drain == 3
+
+
+def test_a_reload_for_which_a_plugin_has_no_guard_changes_nothing(
+    serve: Serve, echo: EchoServer
+) -> None:
+    class Guard:
+        works = True
+
+        @hookimpl
+        def register_guarded_addresses(self) -> Sequence[SocketAddress]:
+            if not self.works:
+                raise ZeroDivisionError
+            return []
+
+    guard = Guard()
+    server = serve({"listen": "127.0.0.1:0"}, plugins=[PlainPlugin, guard])
+    guard.works = False
+    with pytest.raises(PluginError, match="plugin 'guard': register_guarded_addresses failed"):
+        server.reload({"listen": ["127.0.0.1:0", "127.0.0.2:0"], "timeout": 5})
+    assert server.call(lambda: (server.server.settings.timeout, server.server.addresses)) == (
+        60,
+        [server.address],
+    )
+    with Client(server.address) as client:
+        client.send(plain_request(echo.address))
+        client.expect(b"ok\n")
 
 
 def test_a_reload_to_a_port_in_use_changes_nothing(serve: Serve, echo: EchoServer) -> None:
