@@ -35,7 +35,7 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version
 
-        print(f"neosocksd {version('neosocksd')}")
+        print(f"neosocksd {version('neosocksd')}", flush=True)
         parser.exit()
 
 

@@ -5,14 +5,18 @@ them as it does those of the file.
 """
 
 import argparse
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from neosocksd_core.configuration import Given
 from neosocksd_core.errors import ConfigurationError
 from neosocksd_core.schema import Path, Schema, Setting, section_name
 from neosocksd_core.settings import CompoundFlag
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigurationError(message)
+
+    def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
+        """Print the help; argparse's own keeps to itself that nobody takes it.
+
+        :raises OSError: if so.
+        """
+        print(self.format_help(), end="", file=file)
+        sys.stdout.flush()
 
 
 def new_parser(**keywords: Any) -> argparse.ArgumentParser:

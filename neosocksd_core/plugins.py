@@ -103,10 +103,19 @@ class Plugins(Registry):
         return found
 
     def before_serving(self, settings: Settings) -> int | None:
-        """The exit status of a plugin that wants the command to end before it serves."""
-        for name, result in self.call("before_serving", settings=settings):
-            _require(isinstance(result, int), name, "before_serving", result, "an exit status")
-            return cast("int", result)
+        """The exit status of a plugin that wants the command to end before it serves.
+
+        :raises OSError: what a plugin prints finds no taker, which is not its fault.
+        """
+        try:
+            for name, result in self.call("before_serving", settings=settings):
+                _require(isinstance(result, int), name, "before_serving", result, "an exit status")
+                return cast("int", result)
+        except PluginError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.filename is None:
+                raise cause from None
+            raise
         return None
 
     # While a server is put together.

@@ -13,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from tests.command import COMMAND, Command, connect, fails, greet, run
+from tests.command import COMMAND, Command, connect, environment, fails, greet, run
 
 FLAGS = [
     "-h",
@@ -199,16 +199,24 @@ def test_an_address_of_another_machine_is_one_line_and_status_1() -> None:
 # Serving.
 
 
+PRINTING = ["--help", "--version", "plugins", "schema", "check", "completion bash", "--dump-config"]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
-def test_a_full_disk_is_told_in_one_line() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [*PRINTING, "check --help", "hash-password"])
+def test_a_full_disk_is_told_in_one_line(arguments: str, unbuffered: str) -> None:
     with Path("/dev/full").open("wb") as full:
         ran = subprocess.run(
-            [COMMAND, "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [COMMAND, *arguments.split()],
+            input="secret",
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(PYTHONUNBUFFERED=unbuffered),
+            text=True,
+            check=False,
         )
     assert (ran.returncode, ran.stderr) == (1, "neosocksd: No space left on device\n")
-
-
-PRINTING = ["--help", "--version", "plugins", "schema", "check", "completion bash", "--dump-config"]
 
 
 @pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
@@ -235,13 +243,18 @@ def test_a_password_from_a_closed_stream_is_an_empty_one() -> None:
     )
 
 
-@pytest.mark.parametrize("arguments", ["plugins", "schema", "check", "completion bash"])
-def test_a_reader_may_leave_before_it_has_read(arguments: str) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [*PRINTING, "check --help"])
+def test_a_reader_may_leave_before_it_has_read(arguments: str, unbuffered: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as broken:
         ran = subprocess.run(
-            [COMMAND, *arguments.split()], stdout=broken, stderr=subprocess.PIPE, check=False
+            [COMMAND, *arguments.split()],
+            stdout=broken,
+            stderr=subprocess.PIPE,
+            env=environment(PYTHONUNBUFFERED=unbuffered),
+            check=False,
         )
     assert (ran.returncode, ran.stderr) == (1, b"")
 
