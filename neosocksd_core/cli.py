@@ -46,10 +46,19 @@ def _run(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(invocation.rest, invocation.arguments)
     run = getattr(arguments, "run", None)
     if run is None:
+        command = getattr(arguments, "chosen_command", None)
+        if command is not None:  # serving is not what was asked for
+            raise PluginError(
+                f"the command {command!r} has nothing to run (set_defaults is missing)"
+            )
         from neosocksd_core.serving import serve
 
         return serve(invocation)
-    return int(run(arguments) or 0)
+    status: object = run(arguments)
+    if status is not None and not isinstance(status, int):
+        kind = type(status).__name__
+        raise PluginError(f"the command's function gave {kind}, expected an exit status")
+    return int(status or 0)
 
 
 def _fail(error: NeosocksdError, status: int) -> int:

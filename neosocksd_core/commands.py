@@ -2,10 +2,10 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from neosocksd_core.errors import ConfigurationError
+from neosocksd_core.errors import ConfigurationError, PluginError
 from neosocksd_core.flags import Arguments, Record, new_parser
 from neosocksd_core.invocation import Invocation, add_common_flags
 
@@ -42,14 +42,16 @@ class _Version(argparse.Action):
 def build_parser(invocation: Invocation) -> argparse.ArgumentParser:
     """The whole command line, for what is left of the arguments once the flags were taken out, for help, and for completion.
 
-    :raises PluginError: when a plugin fails to add its subcommands.
+    :raises PluginError: when a plugin fails to add its subcommands, or adds one that cannot work.
     """
     parser = new_parser(
         usage="neosocksd [OPTION]... [COMMAND]",
         description=_DESCRIPTION,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog="neosocksd")
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", prog="neosocksd", dest="chosen_command"
+    )
 
     def add(name: str, summary: str, run: Callable[[Arguments], int]) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=summary, description=summary)
@@ -67,7 +69,25 @@ def build_parser(invocation: Invocation) -> argparse.ArgumentParser:
     completion.add_argument("shell", choices=_SHELLS)
     invocation.plugins.register_commands(commands)
     add_common_flags(parser, invocation.plugins)
+    _check_commands(parser, commands.choices)
     return parser
+
+
+def _check_commands(
+    parser: argparse.ArgumentParser, commands: Mapping[str, argparse.ArgumentParser]
+) -> None:
+    """Refuse a subcommand's flag that never comes to it: those of the settings are taken out of the arguments first."""
+    own = _flags_of(parser) - {"-h", "--help", "--version"}
+    for name, command in commands.items():
+        for flag in sorted(own & _flags_of(command)):
+            raise PluginError(
+                f"the command {name!r} cannot have the flag {flag}, it is a setting's"
+            )
+
+
+def _flags_of(parser: argparse.ArgumentParser) -> set[str]:
+    actions = parser._actions  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return {flag for action in actions for flag in action.option_strings}
 
 
 def check_flags(invocation: Invocation, parser: argparse.ArgumentParser) -> None:

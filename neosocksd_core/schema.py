@@ -4,6 +4,7 @@ Derived from the models alone (:class:`~neosocksd_core.settings.Settings` and a 
 :mod:`neosocksd_core.configuration`'s work and :mod:`neosocksd_core.flags`'.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,11 @@ Path = tuple[str, ...]
 """Where a value stands in the settings: ``("timeout",)``, or ``("http_connect", "listen")``."""
 
 PREFIX = "NEOSOCKSD_"
+
+COMMAND_FLAGS = ("-h", "--help", "--version", "-c", "--config", "--plugin", "--no-plugin")
+"""Flags of the command itself, which are no settings."""
+
+_FLAG = re.compile(r"(?:-[A-Za-z0-9]|--[A-Za-z0-9][A-Za-z0-9_-]*)\Z")
 
 _COLLECTIONS = (tuple, list, set, frozenset)
 _UNIONS: tuple[object, ...] = (Union, UnionType)
@@ -163,7 +169,7 @@ class Schema:
             if other != plugin:
                 raise PluginError(f"plugins {other!r} and {plugin!r} have the same settings model")
             _claim(keys, section_name(plugin), plugin, "section")
-        flags: dict[str, str | None] = {}
+        flags: dict[str, str | None] = dict.fromkeys(COMMAND_FLAGS)
         for setting in self.settings:
             flat = setting.name if setting.plugin is None else setting.option.flat
             if flat is not None:
@@ -176,11 +182,13 @@ class Schema:
                 if rival is not setting:
                     raise _conflict("variable", variable, rival.plugin, setting.plugin)
             for flag in (*setting.flags, *(setting.option.values or ())):
+                _check_flag(flag, setting.plugin)
                 _claim(flags, flag, setting.plugin, "flag")
                 if setting.is_switch and flag.startswith("--"):
                     _claim(flags, "--no-" + flag[2:], setting.plugin, "flag")
         for owner, compound in self.compound_flags:
             for flag in compound.flags:
+                _check_flag(flag, owner)
                 _claim(flags, flag, owner, "flag")
 
 
@@ -194,6 +202,11 @@ def _fields(plugin: str | None, model: type[Section]) -> list[Setting]:
         )
         for name, info in model.model_fields.items()
     ]
+
+
+def _check_flag(flag: str, plugin: str | None) -> None:
+    if not _FLAG.match(flag):
+        raise PluginError(f"plugin {plugin!r}: {flag!r} is not a flag, expected --NAME or -N")
 
 
 def _claim(taken: dict[str, str | None], what: str, owner: str | None, kind: str) -> None:

@@ -398,3 +398,76 @@ def test_settings_of_a_disabled_plugin_are_warned_of() -> None:
     done = run("--no-plugin", "forward", "-f", "127.0.0.1:1", "check")
     assert done.returncode == 0
     assert "plugin 'forward' is disabled" in done.stderr
+
+
+def write_command(folder: Path, add: str) -> str:
+    """A plugin file whose subcommand is made by *add*, a line with ``commands``; returns its path."""
+    path = folder / "extra.py"
+    path.write_text(
+        "from neosocksd_core import hookimpl\n"
+        "@hookimpl\n"
+        f"def register_commands(commands):\n    command = commands.add_parser('extra')\n    {add}\n"
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("add", "message"),
+    [
+        ("pass", "the command 'extra' has nothing to run (set_defaults is missing)"),
+        (
+            "command.set_defaults(run=lambda _: 'done')",
+            "the command's function gave str, expected an exit status",
+        ),
+        (
+            "command.add_argument('--user')",
+            "the command 'extra' cannot have the flag --user, it is a setting's",
+        ),
+    ],
+)
+def test_a_plugins_subcommand_that_cannot_work_is_one_line(
+    tmp_path: Path, add: str, message: str
+) -> None:
+    assert fails(2, "--plugin", write_command(tmp_path, add), "extra") == message
+
+
+@pytest.mark.parametrize(("value", "status"), [("None", 0), ("0", 0), ("False", 0), ("7", 7)])
+def test_a_plugins_subcommand_gives_the_exit_status(
+    tmp_path: Path, value: str, status: int
+) -> None:
+    plugin = write_command(tmp_path, f"command.set_defaults(run=lambda _: {value})")
+    assert run("--plugin", plugin, "extra").returncode == status
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--plugin", "the core and plugin 'extra' both claim the flag '--plugin'"),
+        ("--help", "the core and plugin 'extra' both claim the flag '--help'"),
+        ("--timeout", "the core and plugin 'extra' both claim the flag '--timeout'"),
+        ("wait", "plugin 'extra': 'wait' is not a flag, expected --NAME or -N"),
+        ("--wait for", "plugin 'extra': '--wait for' is not a flag, expected --NAME or -N"),
+    ],
+)
+def test_a_plugins_flag_that_cannot_be_is_one_line(tmp_path: Path, flag: str, message: str) -> None:
+    plugin = tmp_path / "extra.py"
+    plugin.write_text(
+        "from typing import Annotated\n"
+        "from neosocksd_core import Option, Section, hookimpl\n"
+        "class Settings(Section):\n"
+        f"    wait: Annotated[int, Option(({flag!r},))] = 1\n"
+        "@hookimpl\n"
+        "def config_model():\n    return Settings\n"
+    )
+    assert fails(2, "--plugin", str(plugin), "check") == message
+
+
+def test_a_plugin_that_fails_when_the_loop_runs_is_one_line(tmp_path: Path) -> None:
+    plugin = tmp_path / "late.py"
+    plugin.write_text(
+        "from neosocksd_core import hookimpl\n"
+        "@hookimpl\n"
+        "def register_services():\n    raise ValueError('not today')\n"
+    )
+    line = fails(2, "--plugin", str(plugin), "--listen", "127.0.0.1:0")
+    assert line == "plugin 'late': register_services failed: ValueError: not today"
