@@ -10,6 +10,7 @@ from neosocksd_core.flags import Arguments, Record, new_parser
 from neosocksd_core.invocation import Invocation, add_common_flags
 
 _DESCRIPTION = "A proxy server made of plugins. Without a command it serves."
+_FLAGS_APPLY = "The flags of neosocksd --help, as --config, may be given here too."
 _SHELLS = ("bash", "zsh", "fish")
 
 _NOUNS = {
@@ -54,7 +55,7 @@ def build_parser(invocation: Invocation) -> argparse.ArgumentParser:
     )
 
     def add(name: str, summary: str, run: Callable[[Arguments], int]) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=summary, description=summary)
+        command = commands.add_parser(name, help=summary, description=summary, epilog=_FLAGS_APPLY)
         command.set_defaults(run=run)
         return command
 
@@ -100,8 +101,8 @@ def check_flags(invocation: Invocation, parser: argparse.ArgumentParser) -> None
         import difflib  # here, since every start would pay for it
 
         name = first.partition("=")[0]
-        near = difflib.get_close_matches(name, parser.format_help().split(), 1)
-        hint = f" (did you mean {near[0].rstrip(',')}?)" if near else ""
+        near = difflib.get_close_matches(name, sorted(_flags_of(parser)), 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
         raise ConfigurationError(f"there is no flag {name}{hint}")
 
 

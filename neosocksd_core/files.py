@@ -33,7 +33,7 @@ def read_configuration(path: Path, plugins: Plugins) -> Mapping[str, Any]:
 
     data = read_bounded(path)
     try:
-        return tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(data.decode("utf-8-sig"))  # some editors put a mark at the front
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path}: not UTF-8") from None
     except tomllib.TOMLDecodeError as error:

@@ -13,7 +13,17 @@ from neosocksd_core import configuration, flags
 from neosocksd_core.errors import ConfigurationError
 from neosocksd_core.files import read_configuration
 from neosocksd_core.plugins import Plugins
-from neosocksd_core.selection import Selection, environment_selection, override, select, selection
+from neosocksd_core.selection import (
+    SELECTION_KEYS,
+    SELECTION_VARIABLES,
+    Selection,
+    environment_selection,
+    key_origin,
+    override,
+    require_installed,
+    select,
+    selection,
+)
 from neosocksd_core.settings import Settings
 
 COMMANDS = ("plugins", "schema", "check", "completion")
@@ -140,13 +150,18 @@ class Invocation:
 
     def _choose_plugins(self) -> None:
         named = Selection(tuple(self.arguments.plugin), tuple(self.arguments.no_plugin))
-        named = override(environment_selection(self._environ), named)
+        in_environment = environment_selection(self._environ)
+        require_installed(self.plugins, named, "--plugin", "--no-plugin")
+        require_installed(self.plugins, in_environment, *SELECTION_VARIABLES[1:])
+        named = override(in_environment, named)
         before = self.plugins.schema
         if not any(word in _NO_FILE for word in self.rest):
             if self.path is not None and self.path.suffix != ".toml":
                 select(self.plugins, named)  # one of them may know the format
             self._values = self._read()
         self._selection = self._selection_of_file()
+        keys = (key_origin(str(self.path), key) for key in SELECTION_KEYS)
+        require_installed(self.plugins, self._selection, *keys)
         select(self.plugins, override(self._selection, named))
         if self.plugins.schema is not before:
             self._parse()

@@ -67,8 +67,7 @@ class Registry:
 
         :raises PluginError: if there is none of that name.
         """
-        if not self.is_installed(name):
-            raise self._unknown(name)
+        self.require_installed(name)
         self._enabled.discard(name)
         self._refused.add(name)
 
@@ -88,6 +87,15 @@ class Registry:
     def is_installed(self, name: str) -> bool:
         """Whether there is such a plugin, be it loaded or not."""
         return name in self._origins or name in self._installed
+
+    def require_installed(self, name: str) -> None:
+        """See to it that there is such a plugin.
+
+        :raises PluginError: if not; the message lists those that there are.
+        """
+        if not self.is_installed(name):
+            known = ", ".join(sorted({*self._installed, *self._origins})) or "none"
+            raise PluginError(f"there is no plugin {name!r} (installed: {known})")
 
     def is_refused(self, name: str) -> bool:
         """Whether :meth:`disable` had the last word on it."""
@@ -151,8 +159,7 @@ class Registry:
                 self._register(origin, module)
             return path.stem
         if plugin not in self._origins:
-            if plugin not in self._installed:
-                raise self._unknown(plugin)
+            self.require_installed(plugin)
             installed = self._installed[plugin]
             self._register(installed.origin, installed.load())
         return plugin
@@ -203,10 +210,6 @@ class Registry:
         plugin = self._manager.get_plugin(name)
         callers = self._manager.get_hookcallers(plugin) if plugin is not None else None
         return tuple(sorted(caller.name for caller in callers or ()))
-
-    def _unknown(self, name: str) -> PluginError:
-        known = ", ".join(sorted({*self._installed, *self._origins})) or "none"
-        return PluginError(f"there is no plugin {name!r} (installed: {known})")
 
 
 _SPEC_MARK = f"{hookspecs.PROJECT}_spec"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from neosocksd_core.discovery import is_file
-from neosocksd_core.errors import ConfigurationError
+from neosocksd_core.errors import ConfigurationError, PluginError
 from neosocksd_core.registry import Registry
 from neosocksd_core.schema import PREFIX
 
@@ -68,6 +68,20 @@ def select(plugins: Registry, chosen: Selection) -> None:
         plugins.enable(plugin)
     for name in chosen.disable:
         plugins.disable(name)
+
+
+def require_installed(plugins: Registry, chosen: Selection, enabling: str, disabling: str) -> None:
+    """See to it that all plugins exist that one source names; *enabling* and *disabling* are what it does that with.
+
+    :raises PluginError: naming the source and the plugin.
+    """
+    for origin, names in ((enabling, chosen.enable), (disabling, chosen.disable)):
+        for name in names:
+            if isinstance(name, str) and not is_file(name):
+                try:
+                    plugins.require_installed(name)
+                except PluginError as error:
+                    raise PluginError(f"{origin}: {error}") from None
 
 
 def environment_selection(environ: Mapping[str, str]) -> Selection:

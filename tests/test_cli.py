@@ -155,7 +155,9 @@ def test_a_subcommands_help_is_its_own() -> None:
         (["-f", "h:0", "check"], "-f: there is no port 0 to forward to"),
         (["-f", ":", "check"], "-f: `:` leaves the target to a router, and there is none"),
         (["-f", "h:80", "--auth-required", "check"], "-f: clients cannot authenticate"),
-        (["--plugin", "nix"], "there is no plugin 'nix' (installed: "),
+        (["--plugin", "nix"], "--plugin: there is no plugin 'nix' (installed: "),
+        (["--no-plugin", "nix"], "--no-plugin: there is no plugin 'nix' (installed: "),
+        (["--time", "5"], "there is no flag --time (did you mean --timeout?)"),
         (["--plugin", "./nix.py"], "plugin "),
         (["-c", "nix.toml"], "nix.toml: No such file or directory"),
         (["--auth-required"], "--auth-required: "),
@@ -174,6 +176,15 @@ def test_an_error_in_file_or_environment_names_it(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("tiemout = 5\n")
     assert fails(2, "-c", "a.toml", cwd=tmp_path).startswith("a.toml: tiemout: unknown key")
     assert fails(2, NEOSOCKSD_TIMEOUT="x").startswith("NEOSOCKSD_TIMEOUT: should be")
+    for key in ("plugins", "no_plugins"):
+        (tmp_path / "a.toml").write_text(f'{key} = ["nix"]\n')
+        line = fails(2, "-c", "a.toml", "check", cwd=tmp_path)
+        assert line.startswith(f"a.toml: {key}: there is no plugin 'nix' (installed: ")
+        variable = f"NEOSOCKSD_{key.upper()}"
+        assert fails(2, "check", **{variable: "nix"}).startswith(f"{variable}: there is no plugin")
+    (tmp_path / "a.toml").write_text('[static_auth]\nusers = "alice"\n')
+    line = fails(2, "-c", "a.toml", "check", cwd=tmp_path)
+    assert line == "a.toml: static_auth.users: should be a table"
     (tmp_path / "b.toml").write_text('plugins = ["./c.py"]\n')
     (tmp_path / "c.py").write_text("raise RuntimeError('no\\nluck')\n")
     assert "'c'" in fails(2, "-c", str(tmp_path / "b.toml"))

@@ -280,6 +280,11 @@ def test_a_file_is_toml(plugins: Plugins, tmp_path: Path) -> None:
     assert (settings.listen, section(settings, Colours).count) == (("127.0.0.1:1",), 9)
 
 
+def test_a_byte_order_mark_is_passed_over(plugins: Plugins, tmp_path: Path) -> None:
+    settings = from_file(plugins, tmp_path / "a.toml", b"\xef\xbb\xbftimeout = 20\n")
+    assert settings.timeout == 20
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
