@@ -180,8 +180,8 @@ def test_an_error_in_file_or_environment_names_it(tmp_path: Path) -> None:
         (tmp_path / "a.toml").write_text(f'{key} = ["nix"]\n')
         line = fails(2, "-c", "a.toml", "check", cwd=tmp_path)
         assert line.startswith(f"a.toml: {key}: there is no plugin 'nix' (installed: ")
-        variable = f"NEOSOCKSD_{key.upper()}"
-        assert fails(2, "check", **{variable: "nix"}).startswith(f"{variable}: there is no plugin")
+    assert fails(2, NEOSOCKSD_PLUGINS="nix").startswith("NEOSOCKSD_PLUGINS: there is no plugin")
+    assert fails(2, NEOSOCKSD_NO_PLUGINS="nix").startswith("NEOSOCKSD_NO_PLUGINS: there is no")
     (tmp_path / "a.toml").write_text('[static_auth]\nusers = "alice"\n')
     line = fails(2, "-c", "a.toml", "check", cwd=tmp_path)
     assert line == "a.toml: static_auth.users: should be a table"

@@ -1,10 +1,12 @@
 """The examples run as they stand, and the third party's distribution works beside our wheel in a clean virtual environment."""
 
+import base64
 import os
 import re
 import runpy
 import shutil
 import signal
+import ssl
 import venv
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from neosocksd_core import Address, Hop
-from neosocksd_core.testing import Client, EchoServer, RunningServer, closed_address
+from neosocksd_core import Address, ConfigurationError, Hop
+from neosocksd_core.server import Server
+from neosocksd_core.testing import (
+    Client,
+    Connection,
+    EchoServer,
+    PlainPlugin,
+    RunningServer,
+    ScriptedPeer,
+    closed_address,
+)
 from tests.peers.daemons import LOOPBACK, Daemon, Neosocksd, find, python, run
 from tests.peers.origin import PAGE, serve_web
 
@@ -113,6 +124,116 @@ def test_one_file_plugin_refuses_the_domains_of_its_list(tmp_path: Path, echo: E
         expect_echo(port, echo)
         expect_reply(port, NOT_ALLOWED, "www.Ads.example")
         expect_reply(port, NOT_ALLOWED, "x.test")
+
+
+PASSWORD = b"Basic " + base64.b64encode(b"alice:secret")
+
+
+class TlsProxy(ScriptedPeer):
+    """An HTTP proxy behind TLS that grants everything to who knows the password, and answers in capitals by itself.
+
+    Its certificate is in the file ``certificate``.
+    """
+
+    def __init__(self, folder: Path, reply: bytes = b"HTTP/1.1 200 OK\r\n\r\n") -> None:
+        self.certificate, key = folder / "certificate.pem", folder / "key.pem"
+        run(
+            find("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            "-subj", "/CN=test", "-addext", f"subjectAltName=IP:{LOOPBACK}",
+            "-keyout", str(key), "-out", str(self.certificate),
+        )  # fmt: skip
+        self._reply = reply
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._context.load_cert_chain(self.certificate, key)
+        self.failures: list[ssl.SSLError] = []
+        self.requests: list[bytes] = []
+        super().__init__(self._converse)
+
+    def settings(self, *, trusted: bool = True) -> dict[str, object]:
+        """For a server that reaches everything through it."""
+        ca = {"ca": str(self.certificate)} if trusted else {}
+        proxy = f"https://alice:secret@{LOOPBACK}:{self.port}"
+        return {"listen": f"{LOOPBACK}:0", "proxy": proxy, "https_proxy": ca}
+
+    def _converse(self, connection: Connection) -> None:
+        try:
+            with self._context.wrap_socket(connection.socket, server_side=True) as stream:
+                self._serve_request(stream)
+        except ssl.SSLError as error:
+            self.failures.append(error)
+
+    def _serve_request(self, stream: ssl.SSLSocket) -> None:
+        request = b""
+        while not request.endswith(b"\r\n\r\n"):
+            request += stream.recv(1000)
+        self.requests.append(request)
+        stream.sendall(self._reply)
+        if b" 200 " not in self._reply:
+            return
+        stream.sendall(b"WELCOME ")
+        while data := stream.recv(65536):
+            stream.sendall(data.upper())
+        stream.sendall(b" GOODBYE")
+        stream.unwrap()
+
+
+HTTPS_PROXY = str(EXAMPLES / "https_proxy.py")
+
+
+def test_https_proxy_carries_bytes_over_tls(tmp_path: Path, serve: Serve, backend: str) -> None:
+    with TlsProxy(tmp_path) as proxy:
+        server = serve(proxy.settings(), plugins=[PlainPlugin, HTTPS_PROXY])
+        with Client(server.address) as client:
+            client.send(b"name.example:80\n" + b"hello")
+            client.expect(b"ok\n" + b"WELCOME HELLO")
+            client.send(b"x" * 1_000_000)
+            client.expect(b"X" * 1_000_000)
+            client.finish()
+            client.expect(b" GOODBYE")
+            client.expect_eof()
+        server.wait_idle()
+    [request] = proxy.requests
+    assert request.startswith(b"CONNECT name.example:80 HTTP/1.1\r\nHost: name.example:80\r\n")
+    assert b"\r\nProxy-Authorization: " + PASSWORD + b"\r\n" in request
+    assert not proxy.failures
+
+
+def test_https_proxy_trusts_nobody_by_accident(tmp_path: Path, serve: Serve) -> None:
+    with TlsProxy(tmp_path) as proxy:
+        server = serve(proxy.settings(trusted=False), plugins=[PlainPlugin, HTTPS_PROXY])
+        with Client(server.address) as client:
+            client.send(b"name.example:80\n")
+            client.expect(b"no general failure\n")
+            client.expect_eof()
+        assert "CERTIFICATE_VERIFY_FAILED" in (server.wait_idle().lasterror or "")
+    assert not proxy.requests
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (b"HTTP/1.1 403 No\r\n\r\n", b"no not allowed\n"),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", b"no general failure\n"),
+        (b"SSH-2.0 x\r\n\r\n", b"no general failure\n"),
+        (b"x" * 20_000, b"no general failure\n"),
+    ],
+    ids=["403", "502", "ssh", "long"],
+)
+def test_https_proxy_passes_a_refusal_on(
+    tmp_path: Path, serve: Serve, reply: bytes, said: bytes
+) -> None:
+    with TlsProxy(tmp_path, reply) as proxy:
+        server = serve(proxy.settings(), plugins=[PlainPlugin, HTTPS_PROXY])
+        with Client(server.address) as client:
+            client.send(b"name.example:80\n")
+            client.expect(said)
+            client.expect_eof()
+
+
+def test_https_proxy_names_a_file_that_is_missing(tmp_path: Path) -> None:
+    settings = {"https_proxy": {"ca": str(tmp_path / "no.pem")}}
+    with pytest.raises(ConfigurationError, match="https_proxy.ca: No such file"):
+        Server(settings, plugins=[HTTPS_PROXY])
 
 
 # The third party. The environment is made once; it takes a while, and its packages come from wherever pip is told to look.
