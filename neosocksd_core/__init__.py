@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from neosocksd_core.addresses import Address, AddressError, Chain, Hop, SocketAddress
+    from neosocksd_core.endpoints import Endpoint, EndpointRequest, EndpointResponse
     from neosocksd_core.errors import (
         ConfigurationError,
         DialError,
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
         SessionInfo,
         Upstream,
     )
-    from neosocksd_core.settings import CompoundFlag, Option, Section, Settings
+    from neosocksd_core.services import ControlListener, Service
+    from neosocksd_core.settings import CompoundFlag, ListenAddresses, Option, Section, Settings
 
 __all__ = [
     "Address",
@@ -63,10 +65,14 @@ __all__ = [
     "CompoundFlag",
     "ConfigurationError",
     "Connect",
+    "ControlListener",
     "Credentials",
     "Decision",
     "DialError",
     "Dialer",
+    "Endpoint",
+    "EndpointRequest",
+    "EndpointResponse",
     "Filter",
     "FilterState",
     "Forward",
@@ -74,6 +80,7 @@ __all__ = [
     "Handshake",
     "HandshakeEvent",
     "Hop",
+    "ListenAddresses",
     "ListenError",
     "NeosocksdError",
     "Observer",
@@ -88,6 +95,7 @@ __all__ = [
     "Router",
     "Section",
     "ServerContext",
+    "Service",
     "SessionInfo",
     "Settings",
     "SocketAddress",
@@ -103,6 +111,7 @@ _HOME = {
         "Hop",
         "SocketAddress",
     ),
+    "endpoints": ("Endpoint", "EndpointRequest", "EndpointResponse"),
     "errors": (
         "ConfigurationError",
         "DialError",
@@ -144,8 +153,10 @@ _HOME = {
         "SessionInfo",
         "Upstream",
     ),
+    "services": ("ControlListener", "Service"),
     "settings": (
         "CompoundFlag",
+        "ListenAddresses",
         "Option",
         "Section",
         "Settings",

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +34,12 @@ class Endpoint:
     summary: str = ""
     needs_body: bool = False
     """A call without a body is refused before it is handled."""
+
+    def __post_init__(self) -> None:
+        """:raises ValueError: for a path or a method that no request has."""
+        if not self.path.startswith("/"):
+            raise ValueError(f"the path {self.path!r} does not begin with a slash")
+        if not isinstance(cast("object", self.methods), frozenset) or not all(
+            m.isupper() for m in self.methods
+        ):
+            raise ValueError(f"the methods of {self.path} are no frozenset of names as GET")

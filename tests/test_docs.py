@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import neosocksd_core
 from neosocksd_core import hookspecs
 from neosocksd_core.configuration import build_settings
 from neosocksd_core.invocation import Invocation
@@ -129,3 +130,18 @@ def test_every_hook_is_documented_with_its_signature(hook: ast.FunctionDef) -> N
 def test_every_hook_is_in_the_diagram() -> None:
     diagram = (ROOT / "docs" / "plugins.md").read_text().split("```")[1]
     assert all(hook.name in diagram for hook in HOOKS)
+
+
+def test_every_public_name_is_there() -> None:
+    for name in neosocksd_core.__all__:
+        assert getattr(neosocksd_core, name)
+
+
+def test_what_hooks_answer_with_is_public() -> None:
+    named = {
+        name
+        for hook in HOOKS
+        if hook.returns
+        for name in re.findall(r"[A-Z]\w+", ast.unparse(hook.returns))
+    }
+    assert named - {"None", "Mapping", "Sequence", "Any"} <= set(neosocksd_core.__all__)

@@ -521,6 +521,20 @@ def test_one_frontend_name_twice_in_one_plugin_is_an_error(server: ServerContext
         plugins.frontends(server)
 
 
+@pytest.mark.parametrize(
+    ("path", "methods", "message"),
+    [
+        ("x", frozenset({"GET"}), "the path 'x' does not begin with a slash"),
+        ("/x", ["GET"], "the methods of /x are no frozenset"),
+        ("/x", "GET", "the methods of /x are no frozenset"),
+        ("/x", frozenset({"get"}), "the methods of /x are no frozenset of names as GET"),
+    ],
+)
+def test_an_endpoint_that_nobody_can_call_is_refused(path: str, methods: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Endpoint(path, methods, answer)
+
+
 def test_the_plugin_that_was_enabled_last_is_asked_first(server: ServerContext) -> None:
     class Router:
         def route(self, request: object) -> Any:
