@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from neosocksd_core.protocols import Claim, Frontend
 from neosocksd_core.services import ControlListener
 from neosocksd_core.settings import Settings
 from neosocksd_core.shared_port import SharedPort
+from neosocksd_core.sockets import ListeningSocket
 
 DEFAULT_LISTEN = "127.0.0.1:1080"
 
@@ -107,6 +108,25 @@ class BoundSockets:
             raise
         self._sockets.update(fresh)
 
+    def adopt(self, places: Sequence[Place], ready: Mapping[str, socket.socket]) -> None:
+        """Take listening sockets that somebody else has opened, each for the place of its address; they are ours from then on.
+
+        :raises ListenError: naming the address, where there is no such place, or the socket cannot serve it; then none is taken.
+        """
+        keys = {place.address: _key(place) for place in places}
+        for address, sock in ready.items():
+            if address not in keys:
+                raise ListenError(f"cannot listen on {address}: it is in no setting")
+            if keys[address] in self._sockets:
+                raise ListenError(f"cannot listen on {address}: it is bound already")
+            is_unix = sock.family == socket.AF_UNIX
+            if not _listens(sock) or is_unix != address.startswith(UNIX_PREFIX):
+                raise ListenError(f"cannot listen on {address}: that is no listening socket for it")
+        for address, sock in ready.items():
+            taken = ListeningSocket(sock.family, sock.detach())
+            taken.setblocking(False)
+            self._sockets[keys[address]] = [taken]
+
     def release(self, places: Sequence[Place]) -> list[socket.socket]:
         """Forget the sockets that *places* no longer names, and return them, still open."""
         gone = self._gone(places)
@@ -152,9 +172,16 @@ class BoundSockets:
 def close_listeners(sockets: Iterable[socket.socket]) -> None:
     """Close listening sockets; the file of a Unix socket goes with it."""
     for sock in sockets:
-        if sock.family == socket.AF_UNIX and sock.fileno() >= 0:
+        owns_path = not isinstance(sock, ListeningSocket) or sock.owns_path
+        if sock.family == socket.AF_UNIX and sock.fileno() >= 0 and owns_path:
             Path(sock.getsockname()).unlink(missing_ok=True)
         sock.close()
+
+
+def _listens(sock: socket.socket) -> bool:
+    if sock.fileno() < 0 or sock.type != socket.SOCK_STREAM:
+        return False
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def _bind_beside(

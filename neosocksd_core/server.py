@@ -8,6 +8,7 @@ One program may hold several servers; they share nothing.
 """
 
 import logging
+import socket
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from socket import AddressFamily
@@ -19,7 +20,7 @@ from neosocksd_core.addresses import Chain, SocketAddress, parse_chain
 from neosocksd_core.composition import compose
 from neosocksd_core.dial import SERVER, Dialling
 from neosocksd_core.endpoints import Endpoint
-from neosocksd_core.errors import ConfigurationError, NeosocksdError
+from neosocksd_core.errors import ConfigurationError, ListenError, NeosocksdError
 from neosocksd_core.listening import BoundSockets, close_listeners
 from neosocksd_core.log import NOTICE
 from neosocksd_core.loops import open_reactor
@@ -221,12 +222,20 @@ class Server:
 
     # Life cycle.
 
-    def bind(self) -> None:
+    def bind(self, ready: Mapping[str, socket.socket] | None = None) -> None:
         """Open the listening sockets, before any event loop runs. Called by :meth:`run` if nobody has.
 
-        :raises ListenError: naming the address; then none is left open.
+        *ready* are sockets that listen already, by the address that the settings have for them: handed over by a supervisor, say, or by the
+        process that this one replaces. They are the server's from then on, which closes them when it stops.
+
+        :raises ListenError: naming the address; then none is left open, but for *ready* sockets that do not fit.
         """
-        self._bound.rebind(self._composition.places, self._settings)
+        self._bound.adopt(self._composition.places, ready or {})
+        try:
+            self._bound.rebind(self._composition.places, self._settings)
+        except ListenError:
+            self._bound.close()
+            raise
 
     def give_sockets_to(self, uid: int) -> None:
         """Make *uid* the owner of the listening sockets, before the process becomes that user.

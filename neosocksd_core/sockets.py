@@ -13,9 +13,12 @@ class ListeningSocket(socket.socket):
     ``accept`` looks at :attr:`family` and :attr:`type`, which the standard library makes anew at each look.
     """
 
-    def __init__(self, family: int) -> None:
-        super().__init__(family, socket.SOCK_STREAM)
+    def __init__(self, family: int, fileno: int | None = None) -> None:
+        """A new one, or one that stands already as *fileno*."""
+        super().__init__(family, socket.SOCK_STREAM, fileno=fileno)
         self._family = super().family
+        self.owns_path = fileno is None
+        """Whether the file of a Unix socket goes with it."""
 
     @property
     def family(self) -> socket.AddressFamily:

@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -28,7 +29,7 @@ from neosocksd_core import (
 from neosocksd_core.plugins import Plugins
 from neosocksd_core.runtime import NotRunningError
 from neosocksd_core.server import Server
-from neosocksd_core.services import Service
+from neosocksd_core.services import ControlListener, Service
 from neosocksd_core.testing import (
     DEADLINE,
     BlackHole,
@@ -261,6 +262,83 @@ def test_sockets_may_be_bound_before_there_is_a_loop_and_closed_without_one() ->
     [address] = server.addresses
     server.close()
     assert is_refused(address)
+
+
+def test_a_server_takes_sockets_that_listen_already(echo: EchoServer, backend: Backend) -> None:
+    ready = socket.create_server(("127.0.0.1", 0))
+    address = ready.getsockname()
+    server = make_server({"listen": ["127.0.0.1:1", "127.0.0.2:0"]}, plugins=[PlainPlugin])
+    server.bind({"127.0.0.1:1": ready})
+    assert ready.fileno() == -1
+    assert server.addresses[0] == address
+    early = Client(address)
+    early.send(plain_request(echo.address) + b"hi")
+
+    async def main() -> None:
+        async with server:
+            await anyio.to_thread.run_sync(early.expect, b"ok\nhi")
+            server.reload({"listen": "127.0.0.1:1", "timeout": 20})
+            assert server.addresses == [address]
+            early.close()
+
+    run_async(main, backend)
+    assert is_refused(address)
+
+
+def test_the_file_of_a_unix_socket_that_was_handed_over_stays(tmp_path: Path) -> None:
+    async def serve(sock: socket.socket) -> None: ...
+
+    class Control:
+        @hookimpl
+        def register_control_listeners(self) -> Sequence[ControlListener]:
+            return [ControlListener("control", (where,), serve)]
+
+    path = tmp_path / "control"
+    where = f"unix:{path}"
+    with socket.socket(socket.AF_UNIX) as ready:
+        ready.bind(str(path))
+        ready.listen()
+        server = make_server(plugins=[PlainPlugin, Control])
+        server.bind({where: ready})
+        server.close()
+    assert path.is_socket()
+
+
+def test_a_socket_that_cannot_serve_its_address_is_refused_and_not_taken(tmp_path: Path) -> None:
+    server = make_server({"listen": "127.0.0.1:0"}, plugins=[PlainPlugin])
+    with (
+        socket.create_server(("127.0.0.1", 0)) as good,
+        socket.socket() as deaf,
+        socket.socket(type=socket.SOCK_DGRAM) as datagrams,
+        socket.socket(socket.AF_UNIX) as unix,
+    ):
+        unix.bind(str(tmp_path / "unix"))
+        unix.listen()
+        for bad in (deaf, datagrams, unix):
+            with pytest.raises(ListenError, match=r"127.0.0.1:0: that is no listening socket"):
+                server.bind({"127.0.0.1:0": bad})
+        with pytest.raises(ListenError, match=r"127.0.0.1:1: it is in no setting"):
+            server.bind({"127.0.0.1:1": good})
+        assert not server.addresses
+        server.bind({"127.0.0.1:0": good})
+        with (
+            socket.create_server(("127.0.0.1", 0)) as more,
+            pytest.raises(ListenError, match="bound already"),
+        ):
+            server.bind({"127.0.0.1:0": more})
+        server.close()
+
+
+def test_where_another_address_cannot_be_bound_what_was_taken_is_closed() -> None:
+    with Peer() as peer:
+        place = f"127.0.0.1:{peer.port}"
+        server = make_server({"listen": ["127.0.0.1:0", place]}, plugins=[PlainPlugin])
+        ready = socket.create_server(("127.0.0.1", 0))
+        address = ready.getsockname()
+        with pytest.raises(ListenError, match=place):
+            server.bind({"127.0.0.1:0": ready})
+        assert not server.addresses
+        assert is_refused(address)
 
 
 def test_a_port_in_use_is_an_error_that_names_it_and_leaves_nothing_open() -> None:
