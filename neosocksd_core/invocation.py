@@ -160,14 +160,15 @@ class Invocation:
                 select(self.plugins, named)  # one of them may know the format
             self._values = self._read()
         self._selection = self._selection_of_file()
-        keys = (key_origin(str(self.path), key) for key in SELECTION_KEYS)
-        require_installed(self.plugins, self._selection, *keys)
         select(self.plugins, override(self._selection, named))
         if self.plugins.schema is not before:
             self._parse()
 
     def _selection_of_file(self) -> Selection:
-        return selection(self._values, str(self.path), self.path and self.path.parent)
+        chosen = selection(self._values, str(self.path), self.path and self.path.parent)
+        keys = (key_origin(str(self.path), key) for key in SELECTION_KEYS)
+        require_installed(self.plugins, chosen, *keys)
+        return chosen
 
     def _read(self) -> Mapping[str, Any]:
         return {} if self.path is None else read_configuration(self.path, self.plugins)

@@ -12,6 +12,8 @@ class Admission:
     def __init__(self, settings: Settings, table: SessionTable) -> None:
         self._table = table
         self._clients: dict[str, int] = {}
+        self.reached = ""
+        """The limit, by the name of its setting, that the last refusal was due to."""
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
@@ -25,16 +27,20 @@ class Admission:
     def admit(self, host: str) -> bool:
         """Whether a connection from *host* is to be served; if so, :meth:`leave` is called at its end."""
         if self._max_sessions and len(self._table) >= self._max_sessions:
-            return False
+            return self._refuse("max_sessions")
         if self._max_per_client and self._clients.get(host, 0) >= self._max_per_client:
-            return False
+            return self._refuse("max_sessions_per_client")
         halfopen = self._table.num_halfopen
         if self._full and halfopen >= self._full:
-            return False
+            return self._refuse("startup_limit_full")
         if self._start and halfopen >= self._start and random.random() < self._rate:
-            return False
+            return self._refuse("startup_limit_start")
         self.enter(host)
         return True
+
+    def _refuse(self, limit: str) -> bool:
+        self.reached = limit
+        return False
 
     def enter(self, host: str) -> None:
         """Count a connection from *host* that was let in before, and begins another session."""

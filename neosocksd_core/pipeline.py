@@ -1,11 +1,12 @@
 """What all sessions of a server share, and the bookkeeping when one opens and ends."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 import anyio
 
-from neosocksd_core.addresses import Chain
+from neosocksd_core.addresses import Chain, SocketAddress
 from neosocksd_core.closing import Closer
 from neosocksd_core.containment import FAULTS
 from neosocksd_core.deadlines import DeadlineQueue
@@ -22,6 +23,9 @@ from neosocksd_core.sessions import LiveSession, SessionTable
 from neosocksd_core.settings import Settings
 from neosocksd_core.statistics import Counters, Statistics
 from neosocksd_core.traffic import Traffic
+
+LOG_SECONDS = 10.0
+"""How often it is logged at most that clients are turned away."""
 
 
 class Pipeline:
@@ -57,6 +61,7 @@ class Pipeline:
         self.movers = Movers(reactor, self.closer, settings.pipe)
         self._idle_limit = IdleLimit(reactor, self.table, settings.idle_timeout)
         self._empty: anyio.Event | None = None
+        self._quiet_until = 0.0
         self.halfopen: DeadlineQueue[LiveSession] = DeadlineQueue(
             reactor, settings.timeout, lambda session: session.expire()
         )
@@ -75,6 +80,15 @@ class Pipeline:
         self.admission.configure(settings)
         self.halfopen.limit = settings.timeout
         self._idle_limit.configure(settings.idle_timeout)
+
+    def turned_away(self, client: SocketAddress) -> None:
+        """A limit kept *client* out. That is told now and then, since it may be many."""
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + LOG_SECONDS
+            self.log.warning(
+                "clients are turned away, %s is reached: %s", self.admission.reached, client[0]
+            )
 
     def opened(self, session: LiveSession) -> None:
         """*session* has been granted and begins to relay."""

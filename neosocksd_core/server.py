@@ -289,6 +289,7 @@ class Server:
         fresh = configuration.build_settings(self._plugins, settings)
         old = self._settings
         self._settings = fresh
+        before = self._bound.names()
         try:
             composition = compose(self, self._plugins)
             authenticator = self._authenticator
@@ -317,6 +318,8 @@ class Server:
         runtime = self._runtime
         if runtime is not None:
             runtime.listen(composition.places, self._bound)
+            if self._bound.names() != before:
+                self._log_listeners()
             dialling = self._make_dialling(runtime.reactor, runtime.names, guarded)
             runtime.pipeline.configure(fresh, dialling, composition.chain, authenticator)
         close_listeners(gone)
@@ -395,8 +398,11 @@ class Server:
             runtime.stop_requested.set()
         runtime.start_services(self._plugins.services(self))
         runtime.listen(self._composition.places, self._bound)
-        self.log.log(NOTICE, "listening on %s", ", ".join(self._bound.names()))
+        self._log_listeners()
         return runtime
+
+    def _log_listeners(self) -> None:
+        self.log.log(NOTICE, "listening on %s", ", ".join(self._bound.names()))
 
     def _make_dialling(
         self, reactor: Reactor, names: Names, guarded: Sequence[SocketAddress]

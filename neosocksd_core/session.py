@@ -30,6 +30,7 @@ def serve(
     pipeline.counters.num_accept += 1
     if not pipeline.admission.admit(client[0]):
         sock.close()
+        pipeline.turned_away(client)
         return
     pipeline.counters.num_serve += 1
     Session(pipeline, sock, client, frontend).start()

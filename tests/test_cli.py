@@ -313,7 +313,7 @@ def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
         command.send_signal(signal.SIGHUP)
         command.wait_for("ERROR not reloaded: a.toml: proxy: unknown proxy scheme")
         greet(command.addresses[0])  # would be logged from level 5 on
-        for broken in ("tiemout = 5\n", "= =\n", "\0", 'proxy = "ftp://x"\n'):
+        for broken in ("tiemout = 5\n", "= =\n", "\0", 'proxy = "ftp://x"\n', 'plugins = ["nix"]'):
             file.write_text(broken)
             command.process.send_signal(signal.SIGHUP)
             assert command.wait_for("ERROR not reloaded: ").startswith("a.toml: ")

@@ -44,6 +44,27 @@ def test_the_session_beyond_the_limit_is_refused_and_a_place_that_is_free_is_giv
     server.wait_idle()
 
 
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        ("max_sessions", 1),
+        ("max_sessions_per_client", 1),
+        ("startup_limit_full", 1),
+        ("startup_limit_start", 1),
+    ],
+)
+def test_that_clients_are_turned_away_is_told_once_in_a_while(
+    serve: Any, caplog: pytest.LogCaptureFixture, limit: str, value: int
+) -> None:
+    server = start(serve, startup_limit_rate=100, **{limit: value})
+    with Client(server.address):
+        for _ in range(3):
+            with Client(server.address) as refused:
+                refused.expect_closed()
+    told = [r.getMessage() for r in caplog.records if "turned away" in r.getMessage()]
+    assert told == [f"clients are turned away, {limit} is reached: 127.0.0.1"]
+
+
 def test_half_open_connections_count_for_the_session_limit(serve: Any) -> None:
     server = start(serve, max_sessions=1)
     with Client(server.address), Client(server.address) as second:

@@ -26,6 +26,7 @@ from neosocksd_core import (
     SocketAddress,
     hookimpl,
 )
+from neosocksd_core.log import NOTICE
 from neosocksd_core.plugins import Plugins
 from neosocksd_core.runtime import NotRunningError
 from neosocksd_core.server import Server
@@ -449,6 +450,22 @@ def test_a_reload_adds_and_removes_listeners_and_keeps_every_session(
         client.send(b"still here")
         client.expect(b"still here")
     server.wait_idle()
+
+
+def test_where_it_listens_after_a_reload_is_told_if_that_has_changed(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> list[str]:
+        lines = [record.getMessage() for record in caplog.records]
+        return [line for line in lines if line.startswith("listening on ")]
+
+    caplog.set_level(NOTICE, "neosocksd")
+    server = serve(FREE, plugins=[PlainPlugin])
+    server.reload(FREE | {"timeout": 20})
+    assert len(told()) == 1
+    server.reload({"listen": ["127.0.0.1:0", "127.0.0.2:0"]})
+    places = server.call(lambda: [f"{host}:{port}" for host, port, *_ in server.server.addresses])
+    assert told()[1:] == [f"listening on {', '.join(places)}"]
 
 
 def test_a_reload_takes_over_policy_chain_and_limits(serve: Serve, echo: EchoServer) -> None:
