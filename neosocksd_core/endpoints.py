@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+from neosocksd_core.services import require_callable
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointRequest:
@@ -36,7 +38,11 @@ class Endpoint:
     """A call without a body is refused before it is handled."""
 
     def __post_init__(self) -> None:
-        """:raises ValueError: for a path or a method that no request has."""
+        """
+        :raises ValueError: for a path or a method that no request has.
+        :raises TypeError: for a coroutine where its function is expected.
+        """
+        require_callable(self.handle, f"handle of {self.path}")
         if not self.path.startswith("/"):
             raise ValueError(f"the path {self.path!r} does not begin with a slash")
         if not isinstance(cast("object", self.methods), frozenset) or not all(

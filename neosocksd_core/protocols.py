@@ -172,7 +172,7 @@ class Authenticator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The addresses of a name, in the order to try them, and for how many seconds that may be believed (None: unknown)."""
+    """The addresses of a name (IP addresses, as texts), in the order to try them, and for how many seconds that may be believed (None: unknown)."""
 
     addresses: tuple[str, ...]
     ttl: float | None = None

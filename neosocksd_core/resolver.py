@@ -10,6 +10,7 @@ from functools import partial
 
 import anyio
 
+from neosocksd_core.addresses import pack_ip
 from neosocksd_core.containment import FAULTS, Report, is_cancelled
 from neosocksd_core.errors import DialError
 from neosocksd_core.protocols import Resolution, Resolver
@@ -161,6 +162,9 @@ class Names:
             del self._queries[host]
 
     def _remember(self, host: str, resolution: Resolution) -> LookupResult:
+        for address in resolution.addresses:
+            if pack_ip(address) is None:
+                raise ValueError(f"not an IP address: {address!r}")
         addresses = interleave(resolution.addresses[:MAX_ADDRESSES])
         if not addresses:
             return DialError(Reason.NAME_NOT_RESOLVED, f"{host}: no address")

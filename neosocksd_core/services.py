@@ -5,6 +5,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 
+def require_callable(value: object, what: str) -> None:
+    """Refuse what cannot be called, above all a coroutine that was made by calling its function.
+
+    :raises TypeError: saying what was given as *what*.
+    """
+    if not callable(value):
+        raise TypeError(f"{what} is {type(value).__name__}, expected the function itself")
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A coroutine function that runs as long as the server. It is cancelled at the stop; should it raise, that is logged
@@ -12,6 +21,10 @@ class Service:
 
     name: str
     run: Callable[[], Awaitable[None]]
+
+    def __post_init__(self) -> None:
+        """:raises TypeError: for a coroutine where its function is expected."""
+        require_callable(self.run, f"run of the service {self.name!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +42,7 @@ class ControlListener:
     serve: Callable[[socket.socket], Awaitable[None]]
     max_connections: int = 64
     guarded: bool = True
+
+    def __post_init__(self) -> None:
+        """:raises TypeError: for a coroutine where its function is expected."""
+        require_callable(self.serve, f"serve of the control listener {self.name!r}")

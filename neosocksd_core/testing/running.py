@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, cast, overload
 
 import anyio
 import anyio.from_thread
@@ -206,7 +206,8 @@ class RunningServer(Closing):
         try:
             name, options = backend_options(self.backend)
             anyio.run(self._serve, backend=name, backend_options=options)
-        except BaseException as error:
+        except BaseException as raised:
+            error = _alone(raised)
             if self._ready.done():
                 self._failure = error
             else:
@@ -219,3 +220,13 @@ class RunningServer(Closing):
             await self.server.wait_stopped()
         left = anyio.get_running_tasks()
         assert len(left) <= before, f"tasks are left: {[task.name for task in left]}"
+
+
+def _alone(error: BaseException) -> BaseException:
+    """What the portal's task group has put into a group by itself."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        if len(group.exceptions) == 1:
+            return _alone(group.exceptions[0])
+        return group
+    return error

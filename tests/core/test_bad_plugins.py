@@ -11,6 +11,7 @@ import pytest
 from neosocksd_core import (
     ClientConnection,
     Credentials,
+    Endpoint,
     Forward,
     Hop,
     Reason,
@@ -197,7 +198,16 @@ class Looking:
 
 @pytest.mark.logs_error("plugin bad: resolver raised")
 @pytest.mark.parametrize(
-    "answer", [ZeroDivisionError(), asyncio.CancelledError(), "127.0.0.1", None], ids=repr
+    "answer",
+    [
+        ZeroDivisionError(),
+        asyncio.CancelledError(),
+        "127.0.0.1",
+        None,
+        Resolution(("name.example",)),
+        Resolution("127.0.0.1"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ],
+    ids=repr,
 )
 def test_a_name_is_not_resolved_if_the_resolver_fails(
     serve: Serve, echo: EchoServer, answer: object
@@ -320,3 +330,21 @@ def test_an_upstream_that_refuses_is_nobodys_error(serve: Serve) -> None:
     server = serve(plugins=[PlainPlugin, Bad()])
     with closed_address() as address:
         expect_refusal(server, plain_request(address), Reason.CONNECTION_REFUSED)
+
+
+NO_FUNCTION: Any = 5
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Service("s", NO_FUNCTION), "run of the service 's' is int"),
+        (lambda: ControlListener("c", (), NO_FUNCTION), "serve of the control listener 'c' is int"),
+        (lambda: Endpoint("/x", frozenset({"GET"}), NO_FUNCTION), "handle of /x is int"),
+    ],
+)  # fmt: skip
+def test_what_is_no_function_is_refused_where_one_is_to_be_called(
+    make: Callable[[], object], message: str
+) -> None:
+    with pytest.raises(TypeError, match=f"{message}, expected the function itself"):
+        make()

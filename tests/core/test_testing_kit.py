@@ -22,8 +22,10 @@ from neosocksd_core import (
     DialError,
     Hop,
     ListenError,
+    PluginError,
     ProtocolError,
     Reason,
+    hookimpl,
 )
 from neosocksd_core.testing import (
     DELIVERIES,
@@ -252,6 +254,16 @@ def test_a_black_hole_takes_no_connection_and_a_closed_address_refuses_it() -> N
 def test_a_server_that_cannot_start_says_so_and_leaves_nothing() -> None:
     with Peer() as peer, pytest.raises(ListenError):
         RunningServer({"listen": f"127.0.0.1:{peer.port}"}, plugins=[PlainPlugin])
+
+
+def test_a_server_whose_plugin_fails_when_its_loop_runs_raises_the_plugins_error() -> None:
+    class Late:
+        @hookimpl
+        def register_services(self) -> None:
+            raise ZeroDivisionError
+
+    with pytest.raises(PluginError, match="plugin 'late': register_services failed"):
+        RunningServer(plugins=[PlainPlugin, Late])
 
 
 def test_what_never_comes_to_be_is_a_failure(monkeypatch: pytest.MonkeyPatch, serve: Any) -> None:
