@@ -172,7 +172,10 @@ class Authenticator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The addresses of a name (IP addresses, as texts), in the order to try them, and for how many seconds that may be believed (None: unknown)."""
+    """The addresses of a name (IP addresses, as texts), in the order to try them, and for how many seconds that may be believed (None: unknown).
+
+    Without addresses it says that the name has none, which is a lookup that failed too, but may be believed for a while (RFC 2308).
+    """
 
     addresses: tuple[str, ...]
     ttl: float | None = None

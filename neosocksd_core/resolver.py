@@ -26,6 +26,8 @@ CACHE_SIZE = 4096
 DEFAULT_TTL = 10.0
 """For how many seconds an answer is believed that came without a time to live (the system's resolver tells none)."""
 MAX_TTL = 3600.0
+MAX_NEGATIVE_TTL = 30.0
+"""For how many seconds it is believed at most that a name has no address: who has just made it wants to try it."""
 MAX_ADDRESSES = 64
 """So many addresses of one name are kept at most."""
 
@@ -93,7 +95,7 @@ class Names:
         self._queries: dict[str, Query] = {}
         self.recent = RecentAnswers()
 
-    def cached(self, host: str) -> tuple[str, ...] | None:
+    def cached(self, host: str) -> LookupResult | None:
         """What is known of *host* at the moment."""
         entry = self._cache.get(host)
         if entry is None:
@@ -101,7 +103,7 @@ class Names:
         if entry[0] < time.monotonic():
             del self._cache[host]
             return None
-        return entry[1]
+        return _result(host, entry[1])
 
     def look_up(self, host: str, callback: Callable[[LookupResult], None]) -> Lookup:
         """Ask for *host*; *callback* is called later, on the loop, unless the lookup is cancelled."""
@@ -120,9 +122,14 @@ class Names:
 
         :raises DialError: with reason NAME_NOT_RESOLVED.
         """
-        known = self.cached(host)
-        if known is not None:
-            return known
+        result = self.cached(host)
+        if result is None:
+            result = await self._ask(host)
+        if isinstance(result, DialError):
+            raise result
+        return result
+
+    async def _ask(self, host: str) -> LookupResult:
         outcome: list[LookupResult] = []
         done = anyio.Event()
 
@@ -135,8 +142,6 @@ class Names:
             await done.wait()
         finally:
             lookup.cancel()
-        if isinstance(outcome[0], DialError):
-            raise outcome[0]
         return outcome[0]
 
     async def _resolve(self, host: str, query: Query) -> None:
@@ -166,16 +171,23 @@ class Names:
             if pack_ip(address) is None:
                 raise ValueError(f"not an IP address: {address!r}")
         addresses = interleave(resolution.addresses[:MAX_ADDRESSES])
-        if not addresses:
-            return DialError(Reason.NAME_NOT_RESOLVED, f"{host}: no address")
-        self._counters.num_dns_success += 1
-        self.recent.add(host, addresses)
-        ttl = DEFAULT_TTL if resolution.ttl is None else min(resolution.ttl, MAX_TTL)
+        if addresses:
+            self._counters.num_dns_success += 1
+            self.recent.add(host, addresses)
+            default, most = DEFAULT_TTL, MAX_TTL
+        else:
+            default, most = 0.0, MAX_NEGATIVE_TTL
+        ttl = default if resolution.ttl is None else min(resolution.ttl, most)
         if ttl > 0:
             self._cache[host] = (time.monotonic() + ttl, addresses)
             if len(self._cache) > CACHE_SIZE:
                 self._cache.popitem(last=False)
-        return addresses
+        return _result(host, addresses)
+
+
+def _result(host: str, addresses: tuple[str, ...]) -> LookupResult:
+    """These addresses; an error, a new one for each caller, where there are none."""
+    return addresses or DialError(Reason.NAME_NOT_RESOLVED, f"{host}: no such name, or no address")
 
 
 def interleave(addresses: Sequence[str]) -> tuple[str, ...]:

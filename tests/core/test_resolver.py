@@ -120,6 +120,39 @@ def test_no_address_is_a_name_that_was_not_resolved() -> None:
     run(body, Resolution(()))
 
 
+def test_no_address_is_remembered_for_as_long_as_the_answer_says_but_not_for_long() -> None:
+    async def body(names: Names, answers: Answers, counters: Counters) -> None:
+        answers.gate.set()
+        for _ in range(2):
+            with pytest.raises(DialError) as caught:
+                await names.resolve("h")
+            assert caught.value.reason is Reason.NAME_NOT_RESOLVED
+        assert len(answers.asked) == 1
+        assert isinstance(names.cached("h"), DialError)
+        assert names.cached("h") is not names.cached("h")  # what is raised is changed by that
+
+    assert resolver_module.MAX_NEGATIVE_TTL <= 60
+    run(body, Resolution((), ttl=3600))
+
+
+def test_that_a_name_has_no_address_is_forgotten_when_its_time_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resolver_module, "MAX_NEGATIVE_TTL", 0.001)
+
+    async def body(names: Names, answers: Answers, counters: Counters) -> None:
+        answers.gate.set()
+        with pytest.raises(DialError):
+            await names.resolve("h")
+        answers.resolution = Resolution(("192.0.2.1",))
+        with anyio.fail_after(10):
+            while names.cached("h") is not None:
+                await anyio.lowlevel.checkpoint()
+        assert await names.resolve("h") == ("192.0.2.1",)
+
+    run(body, Resolution((), ttl=3600))
+
+
 def test_a_lookup_that_was_cancelled_calls_nobody_and_the_others_get_theirs() -> None:
     async def body(names: Names, answers: Answers, counters: Counters) -> None:
         got: list[LookupResult] = []

@@ -13,9 +13,13 @@ from typing import Any, cast
 import anyio
 import dns.asyncresolver
 import dns.exception
+import dns.message
+import dns.name
 import dns.rdatatype
+import dns.rdtypes.ANY.SOA
 import dns.rdtypes.IN.A
 import dns.rdtypes.IN.AAAA
+import dns.resolver
 
 from neosocksd_core import DialError, Reason, Resolution
 from neosocksd_nameserver.backend import current_backend
@@ -29,7 +33,7 @@ RESOLUTION_DELAY = 0.2
 for a resolver near by)."""
 
 # dnspython imports these at the first answer, and takes a failure, as for want of descriptors, for an unknown type for ever.
-_PRELOADED = (dns.rdtypes.IN.A.A, dns.rdtypes.IN.AAAA.AAAA)
+_PRELOADED = (dns.rdtypes.IN.A.A, dns.rdtypes.IN.AAAA.AAAA, dns.rdtypes.ANY.SOA.SOA)
 
 _TRY = 2.0
 """Seconds for one question before it is asked again."""
@@ -60,7 +64,9 @@ class DnsResolver:
 
         Names under ``localhost`` are the loopback addresses without a question (RFC 6761 section 6.3).
 
-        :raises DialError: NAME_NOT_RESOLVED where no address is found in time, GENERAL_FAILURE where this process
+        A name that has no addresses is no error here, for how long that may be believed is an answer.
+
+        :raises DialError: NAME_NOT_RESOLVED where it is not known in time, GENERAL_FAILURE where this process
             has no descriptor or memory left for the question.
         """
         if f".{host.lower().removesuffix('.')}".endswith(".localhost"):
@@ -83,9 +89,9 @@ class DnsResolver:
             async with anyio.create_task_group() as tasks:
                 for kind in _TYPES[family]:
                     tasks.start_soon(ask, kind)
-        return _combine(
-            host, [answers[kind] for kind in _TYPES[family] if kind in answers], failures
-        )
+        if not failures and len(answers) < len(_TYPES[family]):
+            failures.append(DialError(Reason.NAME_NOT_RESOLVED, f"{host}: no answer in time"))
+        return _combine([answers[kind] for kind in _TYPES[family] if kind in answers], failures)
 
     def _current_client(self) -> dns.asyncresolver.Resolver:
         """The client for the settings in force; where a reload has left no address the one before stays."""
@@ -110,7 +116,7 @@ def _make_client(section: NameserverSettings) -> dns.asyncresolver.Resolver:
 async def _query(
     client: dns.asyncresolver.Resolver, host: str, kind: dns.rdatatype.RdataType
 ) -> Resolution:
-    """One question; no address of that family is an answer without addresses."""
+    """One question; no address of that family, or no such name, is an answer without addresses."""
     try:
         answer = await client.resolve(
             host,
@@ -119,12 +125,24 @@ async def _query(
             search=False,
             backend=current_backend(),
         )
+    except dns.resolver.NXDOMAIN as error:
+        responses: dict[dns.name.Name, dns.message.QueryMessage] = cast(Any, error).responses()
+        return Resolution((), min(map(_negative_ttl, responses.values()), default=0.0))
     except dns.exception.DNSException as error:
         raise _translate(host, error) from None
     except OSError as error:
         raise DialError(_reason(error), f"{host}: {error}") from None
     addresses = [record.to_text() for record in islice(answer.rrset or (), ADDRESS_LIMIT)]
+    if not addresses:
+        return Resolution((), _negative_ttl(answer.response))
     return Resolution(tuple(addresses), float(answer.chaining_result.minimum_ttl))
+
+
+def _negative_ttl(response: dns.message.QueryMessage) -> float:
+    """For how many seconds a name is known not to be, or to have no such address: not at all unless a SOA tells (RFC 2308 section 5)."""
+    if any(records.rdtype == dns.rdatatype.SOA for records in response.authority):
+        return float(response.resolve_chaining().minimum_ttl)
+    return 0.0
 
 
 def _translate(host: str, error: dns.exception.DNSException) -> DialError:
@@ -145,7 +163,7 @@ def _reason(error: OSError) -> Reason:
     return Reason.GENERAL_FAILURE if error.errno in _OUT_OF_RESOURCES else Reason.NAME_NOT_RESOLVED
 
 
-def _combine(host: str, answers: list[Resolution], failures: list[DialError]) -> Resolution:
+def _combine(answers: list[Resolution], failures: list[DialError]) -> Resolution:
     found = [answer for answer in answers if answer.addresses]
     if found:
         turns = zip_longest(*(answer.addresses for answer in found))
@@ -153,6 +171,4 @@ def _combine(host: str, answers: list[Resolution], failures: list[DialError]) ->
         return Resolution(addresses, min(answer.ttl or 0.0 for answer in found))
     for failure in sorted(failures, key=lambda failure: failure.reason is Reason.NAME_NOT_RESOLVED):
         raise failure
-    raise DialError(
-        Reason.NAME_NOT_RESOLVED, f"{host}: {'no addresses' if answers else 'no answer in time'}"
-    )
+    return Resolution((), min(answer.ttl or 0.0 for answer in answers))

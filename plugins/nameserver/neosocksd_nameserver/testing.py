@@ -94,17 +94,21 @@ class DnsServer:
 
 
 def reply(query: dns.message.Message, *records: str, rcode: int = 0, flags: int = 0) -> bytes:
-    """An answer to *query*; *records* as ``"NAME TTL TYPE VALUE"``, those of another type than asked are left out, CNAMEs not."""
+    """An answer to *query*; *records* as ``"NAME TTL TYPE VALUE"``.
+
+    Those of another type than asked are left out, but for CNAMEs, and for a SOA, which stands for the authority.
+    """
     message = dns.message.make_response(query)
     message.set_rcode(dns.rcode.Rcode(rcode))
     message.flags |= flags
     asked = dns.rdatatype.to_text(query.question[0].rdtype)
     for record in records:
-        name, ttl, kind, value = record.split()
+        name, ttl, kind, value = record.split(maxsplit=3)
         if kind == "CNAME":
             value += "."
-        if kind in (asked, "CNAME"):
-            message.answer.append(dns.rrset.from_text(name + ".", int(ttl), "IN", kind, value))
+        if kind in (asked, "CNAME", "SOA"):
+            section = message.authority if kind == "SOA" else message.answer
+            section.append(dns.rrset.from_text(name + ".", int(ttl), "IN", kind, value))
     return message.to_wire()
 
 

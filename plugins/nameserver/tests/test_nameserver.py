@@ -159,16 +159,17 @@ async def test_a_truncated_answer_is_asked_for_again_over_tcp(serve: Serve) -> N
     assert [tcp for _, _, tcp in server.asked] == [False, True]
 
 
+async def test_what_is_empty_and_truncated_over_tcp_too_is_not_believed(serve: Serve) -> None:
+    lookup = resolver(serve(lambda query, tcp: [reply(query, flags=dns.flags.TC)]))
+    assert await lookup.resolve("h.test", AF_INET) == Resolution((), 0)
+
+
 # fmt: off
 FAILURES: dict[str, Handler] = {
-    "no such name": lambda query, tcp: [reply(query, rcode=dns.rcode.NXDOMAIN)],
     "server failure": lambda query, tcp: [reply(query, rcode=dns.rcode.SERVFAIL)],
     "refused": lambda query, tcp: [reply(query, rcode=dns.rcode.REFUSED)],
-    "no addresses": lambda query, tcp: [reply(query)],
     "a loop of names": zone("h.test 1 CNAME i.test", "i.test 1 CNAME h.test"),
     "a name for itself": zone("h.test 1 CNAME h.test"),
-    "a name without addresses": zone("h.test 1 CNAME i.test"),
-    "truncated over TCP too": lambda query, tcp: [reply(query, flags=dns.flags.TC)],
     "nothing over TCP": lambda query, tcp: [] if tcp else [reply(query, flags=dns.flags.TC)],
     "junk over TCP": lambda query, tcp: [b"junk" if tcp else reply(query, flags=dns.flags.TC)],
 }
@@ -189,6 +190,38 @@ async def test_a_failure_is_a_name_not_resolved(
         await resolver(serve(handle)).resolve("h.test", family)
     assert caught.value.reason is Reason.NAME_NOT_RESOLVED
     assert "\n" not in str(caught.value)
+
+
+AUTHORITY = "test {} SOA ns.test. root.test. 1 3600 600 86400 {}"
+NOTHING: dict[str, tuple[list[str], float]] = {
+    "the time to live of the SOA": ([AUTHORITY.format(20, 900)], 20),
+    "the minimum of the SOA": ([AUTHORITY.format(900, 25)], 25),
+    "that of a chain of names": (["h.test 7 CNAME i.test", AUTHORITY.format(20, 25)], 7),
+    "none without a SOA": ([], 0),
+}
+
+
+@pytest.mark.parametrize("rcode", [0, dns.rcode.NXDOMAIN])
+@pytest.mark.parametrize("family", [AF_INET, AF_UNSPEC])
+@pytest.mark.parametrize(("records", "ttl"), NOTHING.values(), ids=NOTHING)
+async def test_that_a_name_has_no_addresses_may_be_believed_as_long_as_the_answer_says(
+    serve: Serve, records: list[str], ttl: float, family: AddressFamily, rcode: int
+) -> None:
+    lookup = resolver(serve(lambda query, tcp: [reply(query, *records, rcode=rcode)]))
+    assert await lookup.resolve("h.test", family) == Resolution((), ttl)
+
+
+@pytest.mark.parametrize("rcode", [None, dns.rcode.SERVFAIL])
+async def test_a_name_is_not_known_to_have_no_addresses_while_one_family_is_not_known(
+    serve: Serve, rcode: int | None
+) -> None:
+    def handle(query: dns.message.Message, tcp: bool) -> list[bytes]:
+        if query.question[0].rdtype == dns.rdatatype.AAAA:
+            return [reply(query, AUTHORITY.format(20, 20))]
+        return [] if rcode is None else [reply(query, rcode=rcode)]
+
+    with pytest.raises(DialError):
+        await resolver(serve(handle), timeout=0.5).resolve("h.test", AF_UNSPEC)
 
 
 @pytest.mark.parametrize("handle", SILENT.values(), ids=SILENT)
@@ -217,8 +250,7 @@ async def test_localhost_is_never_asked_for(serve: Serve) -> None:
         ):
             assert await resolver(server).resolve(host, family) == Resolution(addresses)
     assert not server.asked
-    with pytest.raises(DialError):
-        await resolver(server).resolve("notlocalhost", AF_UNSPEC)
+    assert not (await resolver(server).resolve("notlocalhost", AF_UNSPEC)).addresses
 
 
 async def test_a_cancelled_lookup_leaves_nothing_open(serve: Serve) -> None:
