@@ -21,16 +21,18 @@ class Fed:
 
 
 def feed(
-    machine: Handshake, pieces: Iterable[bytes], judge: Callable[[Authenticate], bool] | None = None
+    machine: Handshake,
+    pieces: Iterable[bytes] | bytes,
+    judge: Callable[[Authenticate], bool] | None = None,
 ) -> Fed:
-    """Feed the server's side of a protocol, as a session would, up to the request or the error.
+    """Feed the server's side of a protocol, as a session would, up to the request or the error. Bytes alone are one piece.
 
     *judge* answers for the authenticator; without one, all credentials are good. Pieces that come after the
     request are what the session would keep, and stand in ``trailing``.
     """
     fed = Fed()
     asked = False
-    for piece in pieces:
+    for piece in _pieces(pieces):
         if asked or fed.error is not None:
             fed.trailing += piece
             continue
@@ -66,10 +68,10 @@ def _take_events(
             return False
 
 
-def feed_client(machine: ClientHandshake, pieces: Iterable[bytes]) -> Fed:
-    """Feed the client's side of a protocol what the hop sends, until it is done or fails."""
+def feed_client(machine: ClientHandshake, pieces: Iterable[bytes] | bytes) -> Fed:
+    """Feed the client's side of a protocol what the hop sends, until it is done or fails. Bytes alone are one piece."""
     fed = Fed(sent=machine.data_to_send())
-    for piece in pieces:
+    for piece in _pieces(pieces):
         if machine.done or fed.error is not None:
             fed.trailing += piece
             continue
@@ -126,3 +128,7 @@ def pair(
         raise failure
     request = fed.events[-1] if fed.events else None
     return request if isinstance(request, Connect) else None
+
+
+def _pieces(pieces: Iterable[bytes] | bytes) -> Iterable[bytes]:
+    return (pieces,) if isinstance(pieces, bytes) else pieces

@@ -294,6 +294,7 @@ def test_a_machine_is_fed_as_a_session_feeds_it(pieces: tuple[bytes, ...]) -> No
     fed = feed(PlainHandshake(), pieces, lambda event: False)
     assert isinstance(fed.error, ProtocolError)
     assert fed.sent == b"no not allowed\n"
+    assert feed(PlainHandshake(), b"h:1\nmore").trailing == b"more"
     fed = feed(PlainHandshake(), (b"nonsense\n", b"more"))
     assert isinstance(fed.error, ProtocolError)
     assert fed.sent.startswith(b"no, ")
