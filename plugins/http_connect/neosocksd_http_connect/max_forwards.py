@@ -4,7 +4,10 @@ import re
 
 from neosocksd_http1 import ClientConnection, Headers, Request, ServerConnection
 
-_NUMBER = re.compile(rb"[0-9]{1,9}")
+_NUMBER = re.compile(rb"[0-9]+")
+_MOST_DIGITS = 9
+_MOST = 10**_MOST_DIGITS - 1
+"""What a larger number counts for: the most that is supported here."""
 _SENSITIVE = frozenset((b"authorization", b"cookie", b"proxy-authorization"))
 
 
@@ -15,7 +18,8 @@ def forwards_left(request: Request) -> int | None:
     values = request.headers.get_all(b"max-forwards")
     if len(values) != 1 or _NUMBER.fullmatch(values[0]) is None:
         return None
-    return int(values[0])
+    digits = values[0].lstrip(b"0")
+    return int(digits or b"0") if len(digits) <= _MOST_DIGITS else _MOST
 
 
 def answer_as_recipient(client: ServerConnection, request: Request) -> bytes:

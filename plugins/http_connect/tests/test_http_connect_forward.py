@@ -125,6 +125,11 @@ GET = b"GET http://h/ HTTP/1.1\r\n\r\n"
             b"OPTIONS / HTTP/1.1\r\nHost: h\r\nA: b\r\n" + VIA + b"Max-Forwards: 9\r\n",
         ),
         (
+            b"TRACE http://h/ HTTP/1.1\r\nMax-Forwards: 0%b\r\n\r\n" % (b"7" * 5000),
+            "h:80",
+            b"TRACE / HTTP/1.1\r\nHost: h\r\n" + VIA + b"Max-Forwards: 999999998\r\n",
+        ),
+        (
             b"TRACE http://h/ HTTP/1.1\r\nMax-Forwards: -1\r\n\r\n",
             "h:80",
             b"TRACE / HTTP/1.1\r\nHost: h\r\nMax-Forwards: -1\r\n" + VIA,
