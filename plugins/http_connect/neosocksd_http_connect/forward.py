@@ -42,6 +42,7 @@ class Forwarding:
         "_client",
         "_failure",
         "_last",
+        "_left",
         "_state",
         "_to_client",
         "_to_upstream",
@@ -57,6 +58,9 @@ class Forwarding:
         self._state = FilterState.RELAY
         self._failure: NeosocksdError | None = None
         self._last = False
+        """The client's connection ends with this exchange."""
+        self._left = False
+        """The client sends nothing more."""
         head = upstream_request(request, target, client.framing)
         self._to_upstream.append(self._upstream.send(head))
         self._read_client()
@@ -101,10 +105,12 @@ class Forwarding:
             if data:
                 self._client.feed(data)
             else:
-                self._end_after_this()
+                self._left = True
                 self._client.feed_eof()
             if self._state is FilterState.RELAY:
                 self._read_client()
+            if self._left and not self._client.buffered:  # no further request
+                self._end_after_this()
             if self._client.reading is State.DONE and self._client.buffered > MAX_PIPELINED:
                 self._end_after_this()
                 self._client.trailing_data()
@@ -165,7 +171,7 @@ class Forwarding:
         """Make a tunnel of the connection, as the upstream agreed to."""
         if response.headers.tokens(b"upgrade") != (WEBSOCKET,):
             raise RemoteProtocolError("the upstream switches to another protocol")
-        if self._last:
+        if self._left or self._last:
             raise RemoteProtocolError("the client has left, or has sent too far ahead")
         self._to_client.append(self._client.send(client_interim(response)))
         self._to_client.append(self._upstream.trailing_data())

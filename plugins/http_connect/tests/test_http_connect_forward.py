@@ -490,6 +490,23 @@ def test_a_client_that_leaves_within_its_response_has_no_next_request() -> None:
     assert exchange.state() is FilterState.CLOSE
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_client_that_ends_behind_several_requests_gets_a_response_to_each(answered: bool) -> None:
+    exchange = Exchange(GET * 2)
+    if answered:
+        exchange.from_upstream(EMPTY)
+    exchange.from_client(b"")
+    if not answered:
+        exchange.from_upstream(EMPTY)
+    assert b"Connection: close" not in exchange.down
+    assert exchange.state() is FilterState.NEXT
+    exchange.begin()
+    exchange.from_client(b"")  # as the socket says again
+    exchange.from_upstream(EMPTY)
+    assert b"\r\nConnection: close\r\n" in exchange.down
+    assert exchange.state() is FilterState.CLOSE
+
+
 def test_an_expectation_is_passed_on_and_so_is_the_answer() -> None:
     head = b"POST http://h/ HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
     exchange = Exchange(head)
@@ -557,10 +574,11 @@ def test_a_websocket_that_the_server_declines_is_an_exchange() -> None:
     assert exchange.state() is FilterState.NEXT
 
 
-@pytest.mark.parametrize("early", [b"", b"x" * (MAX_PIPELINED + 1)])
-def test_a_websocket_that_can_lack_bytes_is_no_tunnel(early: bytes) -> None:
+@pytest.mark.parametrize("early", [[b""], [b"x", b""], [b"x" * (MAX_PIPELINED + 1)]])
+def test_a_websocket_that_can_lack_bytes_is_no_tunnel(early: list[bytes]) -> None:
     exchange = Exchange(WEBSOCKET)
-    exchange.from_client(early)
+    for piece in early:
+        exchange.from_client(piece)
     exchange.from_upstream(SWITCHING)
     assert exchange.down.startswith(b"HTTP/1.1 502 ")
     assert exchange.state() is FilterState.CLOSE
