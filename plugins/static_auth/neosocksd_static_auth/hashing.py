@@ -115,8 +115,10 @@ def parse_hash(text: str) -> PasswordHash:
 
 
 def _affordable(found: PasswordHash) -> PasswordHash:
-    if not 1 <= found.work <= _WORK_LIMIT:
+    if not found.work:
         raise HashError("the parameters of a password hash are out of range")
+    if found.work > _WORK_LIMIT:
+        raise HashError("a password hash would take too long to check, make one that costs less")
     return found
 
 

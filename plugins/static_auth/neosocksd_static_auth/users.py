@@ -35,9 +35,9 @@ def read_users_file(path: Path) -> Users:
 
     :raises ConfigurationError: with file and line, never with a hash.
     """
-    if path.exists() and not path.is_file():
-        raise ConfigurationError(f"static_auth.users_file: {path}: not a regular file")
     try:
+        if path.exists() and not path.is_file():
+            raise ConfigurationError(f"static_auth.users_file: {path}: not a regular file")
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)

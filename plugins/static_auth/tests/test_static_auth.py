@@ -332,7 +332,7 @@ def test_errors_of_the_file_name_file_and_line_and_never_a_hash(tmp_path: Path) 
     file.write_text(f"a:{good}\n")
     with pytest.raises(ConfigurationError, match="'a' stands in users and in"):
         create(make(users_file=str(file), users={"a": good}))
-    for path in (tmp_path / "missing", tmp_path, "a\0b"):
+    for path in (tmp_path / "missing", tmp_path, "a\0b", "a" * 5000):
         with pytest.raises(ConfigurationError, match="users_file"):
             create(make(users_file=str(path)))
 
