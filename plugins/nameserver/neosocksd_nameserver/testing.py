@@ -8,6 +8,7 @@ from selectors import EVENT_READ, DefaultSelector
 from types import TracebackType
 from typing import Self
 
+import dns.exception
 import dns.message
 import dns.rcode
 import dns.rdatatype
@@ -15,6 +16,9 @@ import dns.rrset
 
 Handler = Callable[[dns.message.Message, bool], Iterable[bytes]]
 """Takes a question, and whether it came over TCP; answers with the messages to send back."""
+
+PATIENCE = 10.0
+"""Seconds that a TCP client is waited for; nobody else is served meanwhile."""
 
 
 def _bind_both() -> tuple[socket.socket, socket.socket]:
@@ -76,18 +80,22 @@ class DnsServer:
                     self._udp.sendto(answer, peer)
             if self._tcp in ready:
                 client, _ = self._tcp.accept()
+                client.settimeout(PATIENCE)
                 # A client may leave at any time, and be done with its question or not.
                 with client, suppress(OSError), client.makefile("rb") as stream:
                     size = int.from_bytes(stream.read(2), "big")
                     data = stream.read(size)
-                    if not data or len(data) < size:
+                    if len(data) < size:
                         continue
                     for answer in self._answers(data, tcp=True):
                         client.sendall(len(answer).to_bytes(2, "big") + answer)
 
     def _answers(self, data: bytes, *, tcp: bool) -> Iterable[bytes]:
-        query = dns.message.from_wire(data)
-        question = query.question[0]
+        try:
+            query = dns.message.from_wire(data)
+            question = query.question[0]
+        except (dns.exception.DNSException, IndexError):
+            return ()  # what is no question is passed over
         name = question.name.to_text(omit_final_dot=True)
         self.asked.append((name, dns.rdatatype.to_text(question.rdtype), tcp))
         return self.handle(query, tcp)

@@ -319,14 +319,22 @@ async def test_a_reload_changes_the_server_that_is_asked(serve: Serve) -> None:
     assert neosocksd_nameserver.create_resolver(context) is None
 
 
-@pytest.mark.parametrize("part", [b"", b"\0", b"\0\x20half"])
-async def test_the_server_for_tests_outlives_a_client_that_leaves(
+NO_QUESTION = dns.message.Message(id=1).to_wire()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [b"", b"\0", b"\0\x20half", b"\0\0", b"\0\x04junk", b"\0" + bytes((12,)) + NO_QUESTION],
+)
+async def test_the_server_for_tests_outlives_a_client_that_asks_nothing(
     serve: Serve, part: bytes
 ) -> None:
     server = serve(zone(*BOTH))
     host, _, port = server.address.rpartition(":")
     with socket.create_connection((host, int(port))) as client:
         client.sendall(part)
+    with socket.socket(AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(part, (host, int(port)))
     assert (await resolver(server).resolve("h.test", AF_INET)).addresses == ("192.0.2.1",)
 
 
