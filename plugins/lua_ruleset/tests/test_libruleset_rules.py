@@ -182,6 +182,29 @@ def test_rules_that_go_round_in_circles_end(lua: Script) -> None:
     assert message == f'"rules go round in circles: {"x" * 17}a:80"'
 
 
+@pytest.mark.parametrize(
+    ("tables", "line"),
+    [
+        ("redirect_name = {\n{ match.any(),\nrule.reject(), 'tag' } }", 3),
+        ("redirect_name = { { match.any(),\nfunction() end, 'tag' } }", 2),
+        ("redirect_name = { { function() return\nrule.reject(), 'tag' end } }", 2),
+        ("route_default = {\nrule.reject(), 'tag' }", 2),
+        ("route_default = {\nlb.roundrobin({\nrule.reject() }), 'tag' }", 2),
+        ("redirect_name = { { match.any(),\nrule.loopback('^', 'x') } }", 2),
+    ],
+)
+def test_the_event_of_a_rule_names_the_line_of_its_action(
+    lua: Script, tables: str, line: int
+) -> None:
+    decide(lua, "resolve", "a:80", tables)
+    assert lua.values("return recent_events:get(1).source") == f'"(invoke):{line}"'
+
+
+def test_an_event_whose_line_is_not_known_is_that_of_libruleset(lua: Script) -> None:
+    decide(lua, "resolve", "a:80", "redirect_name = { { match.any(), tostring, 'tag' } }")
+    assert lua.values("return recent_events:get(1).source") == '"libruleset"'
+
+
 @pytest.mark.parametrize("rules", ["{ match.any() }", "{ match.any(), 'tag' }"])
 def test_a_rule_without_an_action_is_named(lua: Script, rules: str) -> None:
     lua.run(f"_G.redirect_name = {{ {{ match.port(9), rule.reject() }}, {rules} }}")

@@ -114,6 +114,7 @@ end
 
 guard.hook = function(co) sethook(co, hook, "", INSTRUCTIONS) end
 guard.pcall, guard.xpcall, guard.resume, guard.create, guard.close = pcall, xpcall, resume, create, close
+guard.getinfo = getinfo
 
 local function pass(ok, ...)
     if not ok and interrupted then error(interrupted, 0) end

@@ -3,9 +3,10 @@
 
 local bridge = ...
 local text, address = bridge.load("libruleset/text"), bridge.load("libruleset/address")
-local decisions = bridge.load("libruleset/decisions")
+local decisions, made = bridge.load("libruleset/decisions"), bridge.load("libruleset/made")
 local join, split, ipv4, ipv6 = address.join, address.split, address.ipv4, address.ipv6
 local default, decide_again, MAX_ROUNDS = decisions.default, decisions.again, decisions.MAX_ROUNDS
+local note = made.note
 
 local error, find, floor, gsub, huge, lower, pcall, select, type, unpack =
     error, string.find, math.floor, string.gsub, math.huge, string.lower, pcall, select, type, table.unpack
@@ -23,32 +24,33 @@ local function reversed(...)
 end
 
 function rule.direct()
-    return function(addr) return addr end
+    return note(function(addr) return addr end, { actions = {} })
 end
 
 function rule.reject()
-    return function() return nil end
+    return note(function() return nil end, { actions = {} })
 end
 
 function rule.default()
-    return function(addr, round)
+    return note(function(addr, round)
         -- A default that says "default" would never end.
         round = (round or 0) + 1
         if round > MAX_ROUNDS then return nil end
         return default(addr, round)
-    end
+    end, { actions = {} })
 end
 
 -- Looks the host up and decides again; an address goes as it is.
 function rule.resolve()
-    return function(addr, round)
+    local function action(addr, round)
         local host, port = split(addr)
         if not host then return nil end
         if ipv4(host) or ipv6(host) then return addr end
         local found = await.resolve(host)
         if not found then return nil end
-        return decide_again(join(found, port), round)
+        return decide_again(action, join(found, port), round)
     end
+    return note(action, { actions = {} })
 end
 
 -- Another destination; where its host or its port is empty, that of the request.
@@ -58,30 +60,30 @@ function rule.redirect(destination, ...)
     if not new_host then error("bad argument #1 to 'redirect' (host:port expected)", 2) end
     local proxies = reversed(...)
     if new_host ~= "" and new_port ~= "" then
-        return function() return destination, unpack(proxies) end
+        return note(function() return destination, unpack(proxies) end, { actions = {}, proxies = proxies })
     end
-    return function(addr)
+    return note(function(addr)
         local host, port = split(addr)
         if not host then return nil end
         if new_host ~= "" then host = new_host end
         if new_port ~= "" then port = new_port end
         return join(host, port), unpack(proxies)
-    end
+    end, { actions = {}, proxies = proxies })
 end
 
 function rule.proxy(...)
     local proxies = reversed(...)
-    return function(addr) return addr, unpack(proxies) end
+    return note(function(addr) return addr, unpack(proxies) end, { actions = {}, proxies = proxies })
 end
 
 -- t[k] as an action, looked up at each request; without it the request is rejected.
 function rule.maybe(t, k)
     text.expect("table", t, 1, "maybe")
-    return function(...)
+    return note(function(...)
         local action = t[k]
         if not action then return nil end
         return action(...)
-    end
+    end, { actions = {} })
 end
 
 -- Gives a function that replaces the pattern in an address as string.gsub does, in which letters have no case, as in matchers; what
@@ -103,13 +105,14 @@ end
 -- The address with the pattern replaced.
 function rule.rewrite(pattern, replacement, ...)
     local replace, proxies = replacer(pattern, replacement, "rewrite"), reversed(...)
-    return function(addr) return replace(addr), unpack(proxies) end
+    return note(function(addr) return replace(addr), unpack(proxies) end, { actions = {}, proxies = proxies })
 end
 
 -- The same, and the rules decide about the new address.
 function rule.loopback(pattern, replacement)
     local replace = replacer(pattern, replacement, "loopback")
-    return function(addr, round) return decide_again(replace(addr), round) end
+    local function action(addr, round) return decide_again(action, replace(addr), round) end
+    return note(action, { actions = {} })
 end
 
 -- Load balancing: actions that take turns. The tables are read at each request, so they may change.
@@ -119,12 +122,12 @@ local lb = {}
 function lb.roundrobin(t)
     text.expect("table", t, 1, "roundrobin")
     local last = 0
-    return function(...)
+    return note(function(...)
         local count = #t
         if count == 0 then return nil end
         last = last % count + 1
         return t[last](...)
-    end
+    end, { actions = t })
 end
 
 local function is_whole(weight) return weight % 1 == 0 end
@@ -156,7 +159,7 @@ function lb.iwrr(t, cyclesize)
         local scaled = floor(weight * scale + 0.5)
         return scaled < 1 and 1 or scaled
     end
-    return function(...)
+    return note(function(...)
         -- To the end of this round, then at most one whole round of the next cycle.
         for _ = 1, 3 do
             if last == 0 then scale = scale_of(t, cyclesize) end
@@ -170,7 +173,7 @@ function lb.iwrr(t, cyclesize)
         end
         round = 1
         return nil
-    end
+    end, { weighted = t })
 end
 
 return { rule = rule, lb = lb }

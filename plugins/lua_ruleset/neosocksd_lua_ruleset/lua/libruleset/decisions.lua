@@ -2,9 +2,11 @@
 
 local bridge = ...
 local text, address = bridge.load("libruleset/text"), bridge.load("libruleset/address")
+local made = bridge.load("libruleset/made")
 local join, split, ipv4, ipv6 = address.join, address.split, address.ipv4, address.ipv6
 
 local G = _G
+local note = made.note
 local error, type = error, type
 
 local decisions = {}
@@ -34,7 +36,7 @@ local function follow(chain, ...)
 end
 
 local function apply(action, tag, addr, round)
-    if tag then text.evlogf("%s: %s", tag, addr) end
+    if tag then text.event(made.place_of(action), "%s: %s", tag, addr) end
     return action(addr, round)
 end
 
@@ -53,8 +55,7 @@ function decisions.default(addr, round)
         if action(addr) then return apply(tag, rule[3], addr, round) end
         return nil
     end
-    if tag then text.evlogf("%s: %s", tag, addr) end
-    return action(addr, round)
+    return apply(action, tag, addr, round)
 end
 
 local default = decisions.default
@@ -99,11 +100,11 @@ function decide.resolve(addr, round)
     return default(addr, round)
 end
 
--- Decides again, by what the address is now.
-function decisions.again(addr, round)
+-- Decides again, by what the address is now; *action* asks for it.
+function decisions.again(action, addr, round)
     round = (round or 0) + 1
     if round > MAX_ROUNDS then
-        text.evlogf("rules go round in circles: %s", addr)
+        text.event(made.place_of(action), "rules go round in circles: %s", addr)
         return nil
     end
     local host = split(addr)
@@ -120,27 +121,27 @@ decisions.composite = composite
 
 function composite.inverse(f)
     if f == nil then error("bad argument #1 to 'inverse' (a matcher expected, got no value)", 2) end
-    return function(...) return not f(...) end
+    return note(function(...) return not f(...) end, { matchers = { f } })
 end
 
 function composite.anyof(t)
     text.expect("table", t, 1, "anyof")
-    return function(...)
+    return note(function(...)
         for i = 1, #t do
             if t[i](...) then return true end
         end
         return false
-    end
+    end, { matchers = t })
 end
 
 function composite.allof(t)
     text.expect("table", t, 1, "allof")
-    return function(...)
+    return note(function(...)
         for i = 1, #t do
             if not t[i](...) then return false end
         end
         return true
-    end
+    end, { matchers = t })
 end
 
 -- t[k] as a matcher, looked up at each match; nil and false match nothing.

@@ -83,6 +83,9 @@ function text.evlogf(...)
     record(source, format(...))
 end
 
+-- An event of the rules: *source* is the line of the script that it comes from.
+function text.event(source, ...) record(source, format(...)) end
+
 -- The most recent events as lines, newest first; *filter* is a plain text that each must contain.
 function text.describe_events(limit, filter)
     local lines, events = {}, G.recent_events
