@@ -188,10 +188,6 @@ class Plugins(Registry):
         for name, item in self._items("register_endpoints", server):
             if not isinstance(item, Endpoint):
                 raise _wrong(name, "register_endpoints", item, "an Endpoint")
-            if not item.path.startswith("/"):
-                raise PluginError(
-                    f"plugin {name!r}: the path of the endpoint {item.path!r} does not begin with '/'"
-                )
             _claim(owners, "endpoint", item.path, name)
             endpoints[item.path] = item
         return endpoints
