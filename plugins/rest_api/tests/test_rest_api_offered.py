@@ -45,5 +45,7 @@ def test_a_call_that_two_plugins_offer_is_an_error_at_the_start() -> None:
 
 
 def test_a_path_that_no_request_can_name_is_an_error_at_the_start() -> None:
-    with pytest.raises(NeosocksdError, match="plugin 'offers': .*'run' does not begin with a slash"):
+    with pytest.raises(
+        NeosocksdError, match="plugin 'offers': .*'run' does not begin with a slash"
+    ):
         make_server(Offers("run"))
