@@ -199,5 +199,6 @@ def parse_chain(text: str, default_ports: Mapping[str, int]) -> Chain:
 
 def _masked(uri: str) -> str:
     """*uri* without what may be a password."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}…@{rest.rpartition('@')[2]}" if "@" in rest else uri
+    before, at, address = uri.rpartition("@")
+    scheme, separator, _ = before.partition("://")
+    return f"{scheme if separator else ''}{separator}…@{address}" if at else uri

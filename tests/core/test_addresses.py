@@ -83,6 +83,9 @@ def test_no_message_and_no_log_line_shows_a_password() -> None:
     with pytest.raises(AddressError) as caught:
         parse_hop("socks5://user:secret@h/path", PORTS)
     assert "secret" not in str(caught.value)
+    with pytest.raises(AddressError, match="…@h:1") as caught:
+        parse_hop("socks5//user:secret@h:1", PORTS)
+    assert "secret" not in str(caught.value)
     hop = parse_hop("socks5://user:secret@h", PORTS)
     assert "secret" not in repr(hop)
     assert str(hop) == "socks5://h:1080"
