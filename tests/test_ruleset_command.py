@@ -63,6 +63,57 @@ def test_what_looks_wrong_about_a_ruleset_is_told(tmp_path: Path) -> None:
         command.wait_for("WARNING ruleset: ruleset.tik is no callback; is ruleset.tick meant?")
 
 
+def test_what_looks_wrong_about_a_ruleset_of_a_configuration_is_told(tmp_path: Path) -> None:
+    text = "return { listen = '127.0.0.1:0', ruleset = { %s = function() end } }"
+    path = write(tmp_path / "config.lua", text % "rout")
+    with Command("-c", str(path), listen=None) as command:
+        assert command.lines[0].endswith("ruleset.rout is no callback; is ruleset.route meant?")
+        write(path, text % "tik")
+        command.send_signal(signal.SIGHUP)
+        command.wait_for("WARNING ruleset: ruleset.tik is no callback; is ruleset.tick meant?")
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        ("rule.proxy('socks5//a:1')", "proxy 1: "),
+        ("rule.proxy('http://a:1', 'sokcs5://b:1')", "proxy 2: "),
+        ("rule.redirect(':80', 'socks5://a:x')", "proxy 1: "),
+        ("rule.rewrite('x', 'y', 'socks5://')", "proxy 1: host name is empty"),
+        ("lb.roundrobin({ rule.proxy('a:1,b:2') })", "in its turn 1, proxy 1: a proxy is one URI"),
+    ],
+)
+def test_a_rule_with_a_proxy_that_is_none_is_told(
+    tmp_path: Path, action: str, message: str
+) -> None:
+    text = f"local r = require('libruleset')\nroute_default = {{ {action} }}\nreturn r"
+    checked = run("check", "-r", str(write(tmp_path / "ruleset.lua", text)))
+    assert (checked.returncode, checked.stdout) == (0, "the configuration is good\n")
+    assert checked.stderr.startswith("neosocksd: warning: ruleset: route_default (")
+    assert "ruleset.lua:2): " in checked.stderr
+    assert message in checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("local ruleset = {}", "ruleset.lua: the ruleset returned a nil, expected a table"),
+        ("require('libruleset')\nmatch.pattern('^www%')", ":2: malformed pattern (ends with '%')"),
+        ("require('libruleset')\nrule.rewrite('(x', '')", ":2: unfinished capture"),
+        ("require('libruleset')\nmatch.regex('(x')", ":2: invalid regular expression"),
+        ("require('libruleset')\ninet.subnet('10.0.0.1/8')", ":2: host bits set in subnet"),
+        ("require('libruleset')\nmatch.domian('a.b')", ":2: attempt to call a nil value"),
+        ("return {\n{ 1 }\n{ 2 } }", ":3: '}' expected"),
+    ],
+)
+def test_a_ruleset_that_is_wrong_is_one_line_that_names_file_and_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    line = fails(2, "-r", str(write(tmp_path / "ruleset.lua", text)))
+    assert "ruleset.lua" in line
+    assert message in line
+
+
 @pytest.mark.parametrize("name", ["config.lua", "config.lua.gz"])
 @pytest.mark.parametrize(
     "text",
@@ -102,7 +153,6 @@ def test_a_field_beats_the_command_line_unless_it_is_nil(tmp_path: Path) -> None
         ("return { timeout = 'x' }", "timeout: expected a number"),
         ("return { listen = true }", "listen: should be a text or a list"),
         ("return { pipe = 1 }", "pipe: expected true or false"),
-        ("return { listen = true }", "listen: should be"),
         ("return { ruleset = 'x.lua' }", "ruleset: expected a table"),
         ("return 7", "returned a number, expected a table"),
         ("error('boom')", "config.lua:1: boom"),

@@ -69,6 +69,7 @@ class LuaRuleset:
         if configured is not None and configured.engine.has_ruleset:
             ruleset = configured
             ruleset.engine.attach(server, settings)
+            ruleset.engine.tell_doubts()
         elif settings.ruleset:
             from neosocksd_lua_ruleset.ruleset import Ruleset
 

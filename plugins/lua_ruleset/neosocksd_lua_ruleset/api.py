@@ -70,6 +70,7 @@ class Api:
             "config": self._config,
             "statistics": self._statistics,
             "resolve": self._resolve,
+            "doubt_of_proxy": self._doubt_of_proxy,
             "splithostport": _splithostport,
             "parse_ipv6": _parse_ipv6,
             "set_interval": self._setinterval,
@@ -109,6 +110,17 @@ class Api:
         except (OSError, UnicodeError, AddressError):
             return None
         return str(found[0][4][0])
+
+    def _doubt_of_proxy(self, proxy: bytes) -> NativeResult:
+        """What is wrong about a proxy of a rule; None if nothing is, or it cannot be told yet."""
+        server = self._attached.present
+        if server is None:
+            return None
+        try:
+            server.parse_chain(_uri(proxy))
+        except AddressError as error:
+            return str(error)
+        return None
 
     async def _await_resolve(self, name: bytes) -> Result:
         try:

@@ -135,9 +135,17 @@ class Engine:
 
         What looks wrong about it is logged.
         """
-        answer = self._vm.enter("load", text, name)
-        _check(answer)
-        for doubt in answer[1:]:
+        _check(self._vm.enter("load", text, name))
+        self.tell_doubts()
+
+    def tell_doubts(self) -> None:
+        """Log what looks wrong about the ruleset in force."""
+        try:
+            doubts = self._vm.enter("doubts")
+        except LuaFailure as error:
+            self._report(error, "doubts")
+            return
+        for doubt in doubts:
             self.log.warning("ruleset: %s", escape(_bytes(doubt), 1024))
 
     def replace_module(self, text: bytes, name: bytes, module: bytes) -> None:
@@ -167,6 +175,8 @@ class Engine:
                 raise ConfigurationError(f"{path}: {escape(key)}: not UTF-8") from None
             holder = values.setdefault(section, {}) if section else values
             holder[name] = setting
+        if self._attached.present is not None and self.has_ruleset:
+            self.tell_doubts()
         return values
 
     @property

@@ -96,6 +96,7 @@ NEEDED: dict[str, Native] = {
         "statistics",
         "resolve",
         "splithostport",
+        "doubt_of_proxy",
         "parse_ipv6",
         "set_interval",
         "clock",

@@ -1,14 +1,18 @@
--- What a ruleset that loads may still have wrong: misspelt names, and rules that cannot work. They are told, and change nothing.
+-- What a ruleset that loads may still have wrong: misspelt names, rules that cannot work or are never tried. They are told, and change nothing.
 --
 -- Tables are read raw: what a script computes when it is asked is not asked for here.
 
+local bridge = ...
+local parts = bridge.load("doubts_of_rules")
+local note_of, check_rules, check_default = parts.note_of, parts.check_rules, parts.check_default
+
 local G, package = _G, package
-local getmetatable, next, rawget, type, sub = debug.getmetatable, next, rawget, type, string.sub
+local find, lower, next, rawget, type, sub = string.find, string.lower, next, rawget, type, string.sub
 
 local CALLBACKS = { "resolve", "route", "route6", "tick", "stats", "metrics", "healthy", "authenticate" }
 local RULES = { "redirect_name", "redirect", "redirect6", "route", "route6" }
 local TABLES = { "redirect_name", "redirect", "redirect6", "route", "route6", "route_default", "hosts", "secrets" }
-local MOST_DOUBTS, MOST_RULES = 10, 10000
+local MOST_DOUBTS, MOST_ENTRIES = 10, 10000
 
 -- Whether one slip of the finger makes one name of the other: a letter too many, another one, or two of them swapped.
 local function is_near(a, b)
@@ -20,15 +24,17 @@ local function is_near(a, b)
     return sub(a, at + 1) == sub(b, at + 1) or swapped == sub(b, at)
 end
 
-local function is_callable(value)
-    local meta = getmetatable(value)
-    return type(value) == "function" or type(meta) == "table" and rawget(meta, "__call") ~= nil
-end
-
 local function set_of(names)
     local set = {}
     for i = 1, #names do set[names[i]] = true end
     return set
+end
+
+-- Whether the script has set t[name] itself: libruleset's callbacks are there before it could.
+local function has(t, name)
+    local value = rawget(t, name)
+    local note = note_of(value)
+    return value ~= nil and not (note and note.is_default)
 end
 
 -- Names in *t*, of values of *kind*, that look like one of *names* which *t* lacks.
@@ -37,7 +43,7 @@ local function misspelt(t, kind, names, tell)
     for name, value in next, t do
         if type(name) == "string" and type(value) == kind and not known[name] then
             for i = 1, #names do
-                if rawget(t, names[i]) == nil and is_near(name, names[i]) then
+                if not has(t, names[i]) and is_near(name, names[i]) then
                     tell(name, names[i])
                     break
                 end
@@ -46,60 +52,44 @@ local function misspelt(t, kind, names, tell)
     end
 end
 
--- The name under which *library* has *value*: who wrote it has left out the call.
-local function name_in(library, value)
-    local t = rawget(G, library)
-    if type(t) ~= "table" or value == nil then return nil end
-    for name, factory in next, t do
-        if factory == value then return library .. "." .. name end
-    end
-end
-
-local function check_part(what, value, library, example, tell)
-    local name = name_in(library, value)
-    if name then
-        tell("the " .. what .. " is " .. name .. " itself, which is to be called: " .. name .. "(...)")
-    elseif not is_callable(value) then
-        tell("the " .. what .. " is a " .. type(value) .. ", expected what " .. example .. " gives")
-    end
-end
-
-local function check_action(value, tell) check_part("action", value, "rule", "rule.direct() or the like", tell) end
-
-local function check_rule(rule, tell)
-    if type(rule) ~= "table" then
-        tell("it is a " .. type(rule) .. ", expected { matcher, action, tag }")
+-- Calls check(key, value) for what stands in the global table of that name.
+local function each(name, check, tell)
+    local t = rawget(G, name)
+    if t == nil then return end
+    if type(t) ~= "table" then
+        tell(name .. " is a " .. type(t) .. ", expected a table")
         return
     end
-    check_part("matcher", rawget(rule, 1), "match", "match.exact(...) or the like", tell)
-    local action, tag = rawget(rule, 2), rawget(rule, 3)
-    if action ~= nil and type(action) ~= "string" then check_action(action, tell) end
-    if tag ~= nil and type(tag) ~= "string" then tell("the tag is a " .. type(tag) .. ", expected a string") end
-end
-
-local function check_rules(name, rules, tell)
-    if type(rules) ~= "table" then
-        tell(name .. " is a " .. type(rules) .. ", expected a table of rules")
-        return
-    end
-    for i = 1, MOST_RULES do
-        local rule = rawget(rules, i)
-        if rule == nil then return end
-        check_rule(rule, function(doubt) tell(name .. ", rule " .. i .. ": " .. doubt) end)
+    local count = 0
+    for key, value in next, t do
+        count = count + 1
+        if count > MOST_ENTRIES then return end
+        check(key, value)
     end
 end
 
-local function check_default(default, tell)
-    local function told(doubt) tell("route_default: " .. doubt) end
-    if type(default) ~= "table" then
-        check_action(default, told)
-    elseif type(rawget(default, 1)) == "table" then
-        check_rules("route_default", default, tell)
-    elseif rawget(default, 2) == nil or type(rawget(default, 2)) == "string" then
-        check_action(rawget(default, 1), told)
-    else
-        check_rule(default, told)
-    end
+local function check_hosts(tell)
+    each("hosts", function(name, address)
+        if type(name) ~= "string" then
+            tell("hosts: a name is a " .. type(name) .. ", expected { name = address }")
+        elseif type(address) ~= "string" then
+            tell("hosts: the address of " .. name .. " is a " .. type(address) .. ", expected a string")
+        elseif name ~= lower(name) then
+            tell("hosts: " .. name .. " is not in lower case, as names are when they are looked for")
+        elseif find(address, "^[^:]*:%d*$") then
+            tell("hosts: the address of " .. name .. " ends in a port; that of the request is kept")
+        end
+    end, tell)
+end
+
+local function check_secrets(tell)
+    each("secrets", function(user, secret)
+        if type(user) ~= "string" then
+            tell("secrets: a user is a " .. type(user) .. ", expected { user = password }")
+        elseif type(secret) ~= "string" and type(secret) ~= "boolean" then
+            tell("secrets: the password of " .. user .. " is a " .. type(secret) .. ", expected a string, or true for any")
+        end
+    end, tell)
 end
 
 local doubts = {}
@@ -123,6 +113,8 @@ function doubts.about(ruleset)
     end
     local default = rawget(G, "route_default")
     if default ~= nil then check_default(default, tell) end
+    check_hosts(tell)
+    check_secrets(tell)
     return found
 end
 

@@ -12,7 +12,7 @@ local function part(name)
 end
 
 local G = _G
-local text, containers, futures = part("text"), part("containers"), part("futures")
+local made, text, containers, futures = part("made"), part("text"), part("containers"), part("futures")
 local address, match, decisions, actions = part("address"), part("match"), part("decisions"), part("actions")
 
 config = neosocksd.config()
@@ -136,6 +136,10 @@ function ruleset.stats(_, query)
         lines:append(events)
     end
     return lines:concat("\n")
+end
+
+for _, name in ipairs({ "resolve", "route", "route6", "tick", "stats" }) do
+    made.note(ruleset[name], { is_default = true })
 end
 
 return ruleset

@@ -4,29 +4,32 @@ local bridge = ...
 local runs, routines, packages = bridge.load("runs"), bridge.load("routines"), bridge.load("packages")
 local doubts = bridge.load("doubts")
 
-local error, next, tostring, type, unpack = error, next, tostring, type, table.unpack
+local error, next, sub, tostring, type, unpack = error, next, string.sub, tostring, type, table.unpack
 local protected, describe = routines.protected, routines.describe
 local enter, leave, loading = bridge.load("guard").enter, runs.leave, runs.loading
 local G, package = _G, package
 
 local entry = {}
 
-local function install(chunk, ...)
-    local value = chunk(...)
+local function install(chunk, name)
+    local value = chunk("ruleset")
     if type(value) ~= "table" then
-        error("the ruleset returned a " .. type(value) .. ", expected a table", 0)
+        error(sub(name, 2) .. ": the ruleset returned a " .. type(value) .. ", expected a table", 0)
     end
     G.ruleset = value
 end
 
--- Runs a ruleset's chunk; it takes the place of the one in force if it returns a table. Gives what is doubtful about it.
+-- Runs a ruleset's chunk; it takes the place of the one in force if it returns a table.
 entry.load = loading(function(text, name)
     local chunk, message = packages.compile(text, name)
     if not chunk then return false, message end
-    local ok, failure = packages.attempt(protected, install, chunk, "ruleset")
+    local ok, failure = packages.attempt(protected, install, chunk, name)
     if not ok then return false, describe(failure) end
-    return true, unpack(doubts.about(G.ruleset))
+    return true
 end)
+
+-- What is doubtful about the ruleset in force.
+entry.doubts = loading(function() return unpack(doubts.about(G.ruleset)) end)
 
 entry.replace = loading(function(text, name, module)
     local chunk, message = packages.compile(text, name)

@@ -258,6 +258,9 @@ local function start_of(subject, init)
     return init < 1 and 1 or init
 end
 
+-- Raises what is wrong with a pattern; a match that fails before it comes to that would not.
+function patterns.check(pattern) compiled_of(pattern, true) end
+
 -- Each as the function of that name in the library of strings, its arguments checked already.
 
 function patterns.find(subject, pattern, init)

@@ -6,10 +6,10 @@ local text, address = bridge.load("libruleset/text"), bridge.load("libruleset/ad
 local decisions, made = bridge.load("libruleset/decisions"), bridge.load("libruleset/made")
 local join, split, ipv4, ipv6 = address.join, address.split, address.ipv4, address.ipv6
 local default, decide_again, MAX_ROUNDS = decisions.default, decisions.again, decisions.MAX_ROUNDS
-local note = made.note
+local note, check_pattern = made.note, bridge.load("patterns").check
 
-local error, find, floor, gsub, huge, lower, pcall, select, type, unpack =
-    error, string.find, math.floor, string.gsub, math.huge, string.lower, pcall, select, type, table.unpack
+local error, floor, gsub, huge, lower, select, type, unpack =
+    error, math.floor, string.gsub, math.huge, string.lower, select, type, table.unpack
 
 local rule = {}
 
@@ -92,8 +92,7 @@ local function replacer(pattern, replacement, name)
     if type(pattern) ~= "string" then
         error("bad argument #1 to '" .. name .. "' (string expected, got " .. type(pattern) .. ")", 3)
     end
-    local ok, message = pcall(find, "", pattern)
-    if not ok then error(message, 3) end
+    check_pattern(pattern)
     if replacement == nil then error("bad argument #2 to '" .. name .. "' (no value)", 3) end
     pattern = text.folded(pattern)
     return function(addr)

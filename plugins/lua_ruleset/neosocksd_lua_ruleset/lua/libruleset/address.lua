@@ -3,6 +3,7 @@
 local bridge = ...
 local matchsets = bridge.load("matchsets")
 local expect_list = bridge.load("libruleset/text").expect_list
+local note = bridge.load("libruleset/made").note
 
 local concat, error, find, gmatch, lower, match, pcall, sub, tonumber, type =
     table.concat, error, string.find, string.gmatch, string.lower, string.match, pcall, string.sub, tonumber, type
@@ -204,26 +205,26 @@ local function small6(list)
     end
 end
 
-local function subnets(small, big)
+local function subnets(small, big, asks)
     return function(spec)
         local list, pieces = address.entries(spec, "subnet")
         if list then
             local matcher = small(list)
-            return matcher
+            return note(matcher, { asks = asks })
         end
         local ok, has = pcall(big, pieces)
         if not ok then error(has, 2) end
-        return function(...)
+        return note(function(...)
             if not ... then return false end
             return has(...)
-        end
+        end, { asks = asks })
     end
 end
 
 -- inet.subnet("192.0.2.0/24"), inet.subnet({…}), inet.subnet("…\n…"): whether an integer lies in one of them.
-address.inet = { subnet = subnets(small4, matchsets.subnets4) }
+address.inet = { subnet = subnets(small4, matchsets.subnets4, "ipv4") }
 
 -- The same for the two halves of an IPv6 address.
-address.inet6 = { subnet = subnets(small6, matchsets.subnets6) }
+address.inet6 = { subnet = subnets(small6, matchsets.subnets6, "ipv6") }
 
 return address

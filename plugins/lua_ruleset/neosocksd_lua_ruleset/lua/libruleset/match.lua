@@ -2,7 +2,8 @@
 
 local bridge = ...
 local text, address = bridge.load("libruleset/text"), bridge.load("libruleset/address")
-local matchsets = bridge.load("matchsets")
+local matchsets, patterns = bridge.load("matchsets"), bridge.load("patterns")
+local note = bridge.load("libruleset/made").note
 
 local error, find, gsub, lower, match, pcall, sub, tonumber, type =
     error, string.find, string.gsub, string.lower, string.match, pcall, string.sub, tonumber, type
@@ -12,7 +13,34 @@ local matchers = {}
 
 -- Matches everything.
 function matchers.any()
-    return function() return true end
+    return note(function() return true end, { asks = "any" })
+end
+
+local function about_text(matcher, doubt) return note(matcher, { asks = "text", doubt = doubt }) end
+
+local PORT = "^[^:]*:%d*$" -- one colon: an IPv6 address has more
+
+-- What is odd about the names that a matcher lists, nil if nothing is: such a name matches no request.
+local function odd_name(list)
+    for i = 1, #list do
+        local entry = list[i]
+        if find(entry, "*", 1, true) then
+            return "has " .. entry .. ", and * is no wildcard: .a.b in match.domain is a.b and every name below it"
+        end
+        if find(entry, PORT) then
+            return "has " .. entry .. ", which ends in a port: match.exact and match.port are for ports"
+        end
+    end
+    return nil
+end
+
+local function without_port(list)
+    for i = 1, #list do
+        if not find(list[i], ":%d+$") then
+            return "has " .. list[i] .. ", which has no port: match.host is for a host with any port"
+        end
+    end
+    return nil
 end
 
 -- A set of names outside of Lua; `below` as the native one has it.
@@ -56,13 +84,13 @@ function matchers.exact(spec)
     local list, pieces = entries(spec, "exact")
     if not list then
         local matcher = big_set(changed(pieces, without_domains), false)
-        return matcher
+        return about_text(matcher)
     end
     local known = {}
     for i = 1, #list do known[lower(list[i])] = true end
-    return function(text)
+    return about_text(function(text)
         return known[lower(text)] == true
-    end
+    end, without_port(list))
 end
 
 -- A name as `split` gives it: the dot that may end a full name is no part of it.
@@ -80,17 +108,17 @@ function matchers.host(spec)
     local list, pieces = entries(spec, "host")
     if not list then
         local matcher = big_names(changed(pieces, bare_hosts), false)
-        return matcher
+        return about_text(matcher)
     end
     local known = {}
     for i = 1, #list do
         local name = lower(list[i])
         known[match(name, "^%[(.*)%]$") or without_dot(name)] = true
     end
-    return function(text)
+    return about_text(function(text)
         local _, _, name = split(text)
         return name ~= nil and known[name] == true
-    end
+    end, odd_name(list))
 end
 
 -- By a table of names, each standing for all below it: the name itself, then what follows its first dot, …
@@ -108,7 +136,7 @@ local function domains(name, is_tree)
         local list, pieces = entries(spec, name)
         if not list then
             local matcher = big_names(pieces, is_tree)
-            return matcher
+            return about_text(matcher)
         end
         local alone, tops, has_alone = {}, {}, false
         for i = 1, #list do
@@ -121,11 +149,11 @@ local function domains(name, is_tree)
                 alone[entry], has_alone = true, true
             end
         end
-        return function(text)
+        return about_text(function(text)
             local _, _, host = split(text)
             if not host then return false end
             return has_alone and alone[host] == true or lies_below(tops, host)
-        end
+        end, odd_name(list))
     end
 end
 
@@ -166,7 +194,7 @@ function matchers.port(from, to)
     else
         ports[port_of(from)] = true
     end
-    return function(text)
+    return about_text(function(text)
         local _, digits = split(text)
         local port = digits and tonumber(digits)
         if not port then return false end
@@ -175,7 +203,7 @@ function matchers.port(from, to)
             if ranges[i][1] <= port and port <= ranges[i][2] then return true end
         end
         return false
-    end
+    end)
 end
 
 -- The patterns that a matcher's argument lists. They stay in Lua, however many there are.
@@ -193,30 +221,28 @@ end
 local function any_of(list, test)
     if #list == 1 then
         local only = list[1]
-        return function(text) return test(only, lower(text)) end
+        return about_text(function(text) return test(only, lower(text)) end)
     end
-    return function(text)
+    return about_text(function(text)
         text = lower(text)
         for i = 1, #list do
             if test(list[i], text) then return true end
         end
         return false
-    end
+    end)
 end
 
 -- A Lua pattern, or one of several, that is found in the text.
 function matchers.pattern(spec)
-    local list, patterns = patterns_of(spec, "pattern"), {}
+    local list, folds = patterns_of(spec, "pattern"), {}
     for i = 1, #list do
         if type(list[i]) ~= "string" then
             error("bad argument #1 to 'pattern' (entry " .. i .. " is a " .. type(list[i]) .. ")", 2)
         end
-        local pattern = folded(list[i])
-        local ok, message = pcall(find, "", pattern)
-        if not ok then error(message, 2) end
-        patterns[i] = pattern
+        patterns.check(list[i])
+        folds[i] = folded(list[i])
     end
-    return any_of(patterns, function(pattern, text) return find(text, pattern) ~= nil end)
+    return any_of(folds, function(pattern, text) return find(text, pattern) ~= nil end)
 end
 
 local function compiled(spec)
