@@ -142,6 +142,22 @@ def test_futures_work_again_after_the_time_limit_struck_a_waiter() -> None:
     assert lua.values(code) == "true,true"
 
 
+def test_no_waiter_is_lost_wherever_the_time_limit_strikes() -> None:
+    lua = Script(time_limit=0.02)
+    lua.run("require('libruleset')")
+    for filler in range(0, 300, 9):  # the clock is looked at every 300 instructions
+        lua.run("""
+            _G.f = async(function() return await.callback(function(g) _G.go = g end) end)
+            async(function() f:get() while true do end end)
+            _G.woken = false
+            async(function() f:get() _G.woken = true end)
+        """)
+        with contextlib.suppress(ScriptError):
+            lua.run("local x " + "x = 1 " * filler + "go()")
+        lua.run("async(function() await.callback(function(h) _G.go = h end) end) go()")
+        assert lua.values("return woken") == "true", filler
+
+
 def test_async_wants_a_function(lua: Script) -> None:
     assert (
         lua.error("\nasync(1)")
@@ -149,7 +165,7 @@ def test_async_wants_a_function(lua: Script) -> None:
     )
     assert (
         lua.error("\nasync()")
-        == "(invoke):2: bad argument #1 to 'async' (function expected, got no value)"
+        == "(invoke):2: bad argument #1 to 'async' (function expected, got nil)"
     )
 
 

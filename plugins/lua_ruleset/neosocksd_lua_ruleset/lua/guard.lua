@@ -5,22 +5,24 @@
 
 local bridge = ...
 
-local error, getinfo, gsub, sethook, setmetatable, status, sub, type =
-    error, debug.getinfo, string.gsub, debug.sethook, setmetatable, coroutine.status, string.sub, type
+local error, getinfo, gsub, select, sethook, setmetatable, status, sub =
+    error, debug.getinfo, string.gsub, select, debug.sethook, setmetatable, coroutine.status, string.sub
 local close, create, resume, running, wrap =
     coroutine.close, coroutine.create, coroutine.resume, coroutine.running, coroutine.wrap
 local pcall, xpcall = pcall, xpcall
-local monotonic = bridge.monotonic
+local check, monotonic = bridge.check, bridge.monotonic
 
 local INSTRUCTIONS = 300  -- between two looks at the clock
 local FEW = 10             -- where these took long
 local SLOW = 0.05          -- seconds
 local UNITS = 1e6          -- of work in C between two looks: bytes, steps, elements
 
--- Files that keep the books, of routines and of what Python holds for us: what they have begun they finish.
+-- Files that keep the books, of routines, of who waits for a future, and of what Python holds for us: what they have begun they finish. And
+-- those that these call for it.
 local BOOKS = {}
 for _, name in ipairs({
-    "boot", "callbacks", "calls", "entry", "guard", "handles", "loading", "matchsets", "packages", "regex", "routines", "runs", "shell",
+    "api", "boot", "callbacks", "calls", "check", "entry", "guard", "handles", "libruleset/futures", "loading", "matchsets", "packages", "regex",
+    "routines", "runs", "shell",
 }) do
     BOOKS["=neosocksd/" .. name] = true
 end
@@ -126,10 +128,13 @@ function guard.check()
     if interrupted then error(interrupted, 0) end
 end
 
-function _G.pcall(...) return pass(pcall(...)) end
+function _G.pcall(...)
+    if select("#", ...) == 0 then check.bad(1, "pcall", "value expected") end
+    return pass(pcall(...))
+end
 
 function _G.xpcall(f, handler, ...)
-    if type(handler) ~= "function" then return pass(xpcall(f, handler, ...)) end
+    check.of_type("function", handler, 2, "xpcall")
     return pass(xpcall(f, function(message)
         -- No hook runs in the handler of an error that the hook raised.
         if interrupted then return message end
@@ -137,16 +142,17 @@ function _G.xpcall(f, handler, ...)
     end, ...))
 end
 
-function coroutine.resume(...) return pass(resume(...)) end
+function coroutine.resume(co, ...)
+    check.of_type("thread", co, 1, "resume")
+    return pass(resume(co, ...))
+end
 
 -- Which routine a coroutine works for: the one in which it was made.
 local owners = setmetatable({}, { __mode = "k" })
 guard.owners = owners
 
 function coroutine.create(f)
-    if type(f) ~= "function" then
-        bridge.check.bad(1, "create", "function expected")
-    end
+    check.of_type("function", f, 1, "create")
     local co = create(f)
     sethook(co, hook, "", INSTRUCTIONS)
     owners[co] = owners[running()]
@@ -154,7 +160,7 @@ function coroutine.create(f)
 end
 
 function coroutine.wrap(f)
-    if type(f) ~= "function" then bridge.check.bad(1, "wrap", "function expected") end
+    check.of_type("function", f, 1, "wrap")
     local owner = owners[running()]
     return wrap(function(...)
         sethook(hook, "", INSTRUCTIONS)
@@ -166,8 +172,9 @@ end
 if close then
     guard.on_close = function() end
     function coroutine.close(co)
-        if type(co) == "thread" and status(co) == "suspended" then guard.on_close(co) end
-        return pass(close(co))
+        check.of_type("thread", co, 1, "close")
+        if status(co) == "suspended" then guard.on_close(co) end
+        return pass(guard.relocated("close", pcall(close, co)))
     end
 end
 
