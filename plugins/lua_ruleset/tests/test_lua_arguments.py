@@ -1,5 +1,8 @@
 """Arguments of every function: one that is wrong or missing raises an error with function, argument, file and line; more than asked for do no harm."""
 
+import importlib
+from typing import Any
+
 import pytest
 
 from neosocksd_core import ConfigurationError
@@ -7,10 +10,10 @@ from neosocksd_lua_ruleset.testing import Rule, WriteScript
 from neosocksd_lua_ruleset.trial import Script
 
 WRONG = {
-    "string": {"": "no value", "nil": "no value", "{}": "table", "true": "boolean"},
-    "number": {"": "no value", "{}": "table", "print": "function", "'x'": "string"},
-    "function": {"": "no value", "{}": "table", "7": "number", "'x'": "string"},
-    "strict string": {"": "no value", "{}": "table", "7": "number"},
+    "string": {"": "nil", "nil": "nil", "{}": "table", "true": "boolean"},
+    "number": {"": "nil", "{}": "table", "print": "function", "'x'": "string"},
+    "function": {"": "nil", "{}": "table", "7": "number", "'x'": "string"},
+    "strict string": {"": "nil", "{}": "table", "7": "number"},
 }
 """What is given where another type is expected, and how the message calls it."""
 
@@ -44,7 +47,7 @@ EXPECTED = [
 
 OTHERS = [
     ("neosocksd.invoke('', 'x:1', 7)", "#3 to 'invoke' (string expected, got number)"),
-    ("neosocksd.invoke('', 'x:1', nil)", "#3 to 'invoke' (string expected, got no value)"),
+    ("neosocksd.invoke('', 'x:1', nil)", "#3 to 'invoke' (string expected, got nil)"),
     ("neosocksd.invoke('', 'x:1', '', {})", "#4 to 'invoke' (string expected, got table)"),
     ("await.invoke('', 'x:1', 7)", "#3 to 'invoke' (string expected, got number)"),
     ("await.invoke('', 'x:1', '', {})", "#4 to 'invoke' (string expected, got table)"),
@@ -56,12 +59,12 @@ OTHERS = [
     ("regex.compile('x', 16)", "#2 to 'compile' (invalid flags)"),
     ("regex.compile('x', -1)", "#2 to 'compile' (invalid flags)"),
     ("regex.compile('x').find('x', 'x')", "#1 to 'find' (regex expected, got string)"),
-    ("regex.match()", "#1 to 'match' (regex expected, got no value)"),
+    ("regex.match()", "#1 to 'match' (regex expected, got nil)"),
     ("regex.gmatch({}, 'x')", "#1 to 'gmatch' (regex expected, got table)"),
     ("regex.compile('x'):find('x', {})", "#3 to 'find' (number expected, got table)"),
     ("regex.compile('x'):find('x', 1.5)", "#3 to 'find' (number has no integer representation)"),
     ("regex.compile('x'):match('x', 'y')", "#3 to 'match' (number expected, got string)"),
-    ("package.replace('x')", "#2 to 'replace' (function expected, got no value)"),
+    ("package.replace('x')", "#2 to 'replace' (function expected, got nil)"),
     ("package.replace('x', 1)", "#2 to 'replace' (function expected, got number)"),
     ("os.exit({})", "#1 to 'exit' (number expected, got table)"),
     ("os.exit('x')", "#1 to 'exit' (number expected, got string)"),
@@ -128,6 +131,31 @@ def test_numbers_and_numerals_are_taken_for_each_other_as_in_lua(
 ) -> None:
     assert lua.values(f"return {call}") == value
     lua.run("neosocksd.setinterval(0)")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *("pcall", "xpcall", "select", "tonumber", "load", "loadfile", "dofile"),
+        *("coroutine.create", "coroutine.wrap", "coroutine.resume", "coroutine.close"),
+        *("string.rep", "string.format", "string.lower", "string.reverse", "string.upper"),
+        *("string.find", "string.match", "string.gmatch", "string.gsub"),
+        *("table.concat", "table.sort", "table.move", "utf8.len", "utf8.codepoint", "utf8.offset"),
+    ],
+)
+def test_the_library_of_lua_words_its_errors_as_it_does_elsewhere(function: str) -> None:
+    lupa: Any = importlib.import_module("lupa.lua54")
+    plain = lupa.LuaRuntime(register_eval=False)
+    plain.execute("""
+        function message(text)
+            local chunk = assert(load(text, "=(invoke)"))
+            return tostring(select(2, pcall(chunk)))
+        end""")
+    script = Script()
+    for arguments in ("", "nil", "{}", "true", "'x', nil", "'x', {}", "{}, {}", "print, {}"):
+        code = f"\nlocal x = {function}({arguments}) error('none', 2)"
+        expected, message = str(plain.globals().message(code)), script.error(code)
+        assert message.replace("no value", "nil") == expected.replace("no value", "nil"), arguments
 
 
 def test_the_error_of_a_ruleset_names_its_file_and_line(rule: Rule) -> None:

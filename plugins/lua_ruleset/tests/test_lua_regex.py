@@ -182,7 +182,7 @@ def test_a_bad_pattern_raises_at_the_call(lua: Script, pattern: str) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("regex.compile()", "bad argument #1 to 'compile' (string expected, got no value)"),
+        ("regex.compile()", "bad argument #1 to 'compile' (string expected, got nil)"),
         ("regex.compile({})", "bad argument #1 to 'compile' (string expected, got table)"),
         ("regex.compile('a', 'x')", "bad argument #2 to 'compile' (number expected, got string)"),
         ("regex.compile('a', 16)", "bad argument #2 to 'compile' (invalid flags)"),
@@ -193,9 +193,9 @@ def test_a_bad_pattern_raises_at_the_call(lua: Script, pattern: str) -> None:
         ),
         ("regex.compile('a\\0b')", "invalid regular expression: pattern contains a NUL byte"),
         ("regex.find('a', 'b')", "bad argument #1 to 'find' (regex expected, got string)"),
-        ("regex.match(nil, 'b')", "bad argument #1 to 'match' (regex expected, got no value)"),
+        ("regex.match(nil, 'b')", "bad argument #1 to 'match' (regex expected, got nil)"),
         ("regex.gmatch({}, 'b')", "bad argument #1 to 'gmatch' (regex expected, got table)"),
-        ("regex.compile('a'):find()", "bad argument #2 to 'find' (string expected, got no value)"),
+        ("regex.compile('a'):find()", "bad argument #2 to 'find' (string expected, got nil)"),
         (
             "regex.compile('a'):find('a', {})",
             "bad argument #3 to 'find' (number expected, got table)",

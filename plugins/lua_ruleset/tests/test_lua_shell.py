@@ -118,7 +118,7 @@ def test_routines_that_wait_for_commands_are_not_disturbed(rule: Rule) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ("io.popen()", "bad argument #1 to 'popen' (string expected, got no value)"),
+        ("io.popen()", "bad argument #1 to 'popen' (string expected, got nil)"),
         ("io.popen({})", "bad argument #1 to 'popen' (string expected, got table)"),
         ("io.popen('true', 'rw')", "bad argument #2 to 'popen' (invalid mode)"),
         ("io.popen('true', {})", "bad argument #2 to 'popen' (string expected, got table)"),

@@ -236,8 +236,8 @@ def test_a_replacement_that_would_make_a_huge_string_is_refused(engine: MakeEngi
 ARGUMENT_ERRORS = {
     "('x'):find({})": "bad argument #2 to 'find' (string expected, got table)",
     "('x'):find('x', {})": "bad argument #3 to 'find' (number expected, got table)",
-    "string.match()": "bad argument #1 to 'match' (string expected, got no value)",
-    "('x'):gsub('x')": "bad argument #3 to 'gsub' (string/function/table expected, got no value)",
+    "string.match()": "bad argument #1 to 'match' (string expected, got nil)",
+    "('x'):gsub('x')": "bad argument #3 to 'gsub' (string/function/table expected, got nil)",
     "('x'):gsub('x', '%2')": "invalid capture index %2",
     "('x'):find('[x')": "malformed pattern (missing ']')",
     "('x'):find('x%')": "malformed pattern (ends with '%')",

@@ -63,7 +63,7 @@ def test_bad_data_raises_at_the_call(lua: Script, function: str, data: bytes, me
 
 
 @pytest.mark.parametrize("function", ["compress", "uncompress", "gzip", "gunzip"])
-@pytest.mark.parametrize(("value", "got"), [("", "no value"), ("{}", "table"), ("true", "boolean")])
+@pytest.mark.parametrize(("value", "got"), [("", "nil"), ("{}", "table"), ("true", "boolean")])
 def test_anything_but_a_string_raises_at_the_call(
     lua: Script, function: str, value: str, got: str
 ) -> None:

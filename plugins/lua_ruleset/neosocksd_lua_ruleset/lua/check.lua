@@ -1,4 +1,4 @@
--- Argument checks with the wording of Lua's own. Each raises at the place where the API function was called: call them
+-- Argument checks with the wording of Lua's own, but that an argument which is missing is called nil. Each raises at the place where the API function was called: call them
 -- from that function itself, with the argument, its number, and the function's name.
 
 local error, math_type, tointeger, getmetatable, select, tonumber, tostring, type =
@@ -11,8 +11,7 @@ local function bad(index, name, message)
 end
 
 local function expected(value, index, name, what)
-    local got = value == nil and "no value" or type(value)
-    error("bad argument #" .. index .. " to '" .. name .. "' (" .. what .. " expected, got " .. got .. ")", 4)
+    error("bad argument #" .. index .. " to '" .. name .. "' (" .. what .. " expected, got " .. type(value) .. ")", 4)
 end
 
 function check.bad(index, name, message)
@@ -62,9 +61,10 @@ function check.callable(value, index, name)
     expected(value, index, name, "function")
 end
 
-function check.table(value, index, name)
-    if type(value) == "table" then return value end
-    expected(value, index, name, "table")
+-- A value of just that type.
+function check.of_type(kind, value, index, name)
+    if type(value) == kind then return value end
+    expected(value, index, name, kind)
 end
 
 return check

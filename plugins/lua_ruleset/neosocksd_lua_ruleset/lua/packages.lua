@@ -19,7 +19,11 @@ end
 
 -- Bytecode can crash the interpreter, so chunks are text.
 function _G.load(chunk, name, mode, ...)
-    if mode ~= nil and type(mode) == "string" and not mode:find("t", 1, true) then
+    if mode ~= nil then mode = check.string(mode, 3, "load") end
+    if name ~= nil then name = check.string(name, 2, "load") end
+    local kind = type(chunk)
+    if kind ~= "string" and kind ~= "number" then check.of_type("function", chunk, 1, "load") end
+    if mode and not mode:find("t", 1, true) then
         return nil, "attempt to load a text chunk (mode is '" .. mode .. "')"
     end
     if select("#", ...) > 0 then return unless_interrupted(raw_load(chunk, name, "t", (...))) end
@@ -27,7 +31,9 @@ function _G.load(chunk, name, mode, ...)
 end
 
 function _G.loadfile(name, mode, ...)
-    if mode ~= nil and type(mode) == "string" and not mode:find("t", 1, true) then
+    if name ~= nil then name = check.string(name, 1, "loadfile") end
+    if mode ~= nil then mode = check.string(mode, 2, "loadfile") end
+    if mode and not mode:find("t", 1, true) then
         return nil, "attempt to load a text chunk (mode is '" .. mode .. "')"
     end
     if select("#", ...) > 0 then return raw_loadfile(name, "t", (...)) end
@@ -35,8 +41,9 @@ function _G.loadfile(name, mode, ...)
 end
 
 function _G.dofile(name)
+    if name ~= nil then name = check.string(name, 1, "dofile") end
     local chunk, message = raw_loadfile(name, "t")
-    if not chunk then error(message, 2) end
+    if not chunk then error(message, 0) end
     return chunk()
 end
 

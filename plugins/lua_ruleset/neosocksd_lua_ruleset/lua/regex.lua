@@ -62,7 +62,7 @@ local function number_of(object, name)
     local number = object ~= nil and numbers[object]
     if not number then
         error("bad argument #1 to '" .. name .. "' (regex expected, got "
-            .. (object == nil and "no value" or type(object)) .. ")", 3)
+            .. type(object) .. ")", 3)
     end
     return number
 end

@@ -230,7 +230,7 @@ function string.gsub(subject, pattern, replacement, most)
     if not called then
         if type(replacement) == "number" then replacement = replacement .. "" end
         if type(replacement) ~= "string" then
-            check.bad(3, "gsub", "string/function/table expected, got " .. (replacement == nil and "no value" or type(replacement)))
+            check.bad(3, "gsub", "string/function/table expected, got " .. type(replacement))
         end
         check_size(subject, replacement)
     end

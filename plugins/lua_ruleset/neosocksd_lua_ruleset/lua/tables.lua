@@ -18,7 +18,7 @@ end
 
 -- Many elements are compared by a function of Lua, which takes longer, and which a hook can interrupt.
 function table.sort(t, before)
-    check.table(t, 1, "sort")
+    check.of_type("table", t, 1, "sort")
     if before == nil and #t > MANY then
         return sort(t, function(a, b) return a < b end)
     end

@@ -93,7 +93,7 @@ local function replacer(pattern, replacement, name)
         error("bad argument #1 to '" .. name .. "' (string expected, got " .. type(pattern) .. ")", 3)
     end
     check_pattern(pattern)
-    if replacement == nil then error("bad argument #2 to '" .. name .. "' (no value)", 3) end
+    if replacement == nil then error("bad argument #2 to '" .. name .. "' (value expected)", 3) end
     pattern = text.folded(pattern)
     return function(addr)
         local replaced, count = gsub(lower(addr), pattern, replacement)

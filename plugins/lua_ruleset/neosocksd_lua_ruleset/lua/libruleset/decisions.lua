@@ -120,7 +120,7 @@ local composite = {}
 decisions.composite = composite
 
 function composite.inverse(f)
-    if f == nil then error("bad argument #1 to 'inverse' (a matcher expected, got no value)", 2) end
+    if f == nil then error("bad argument #1 to 'inverse' (matcher expected, got nil)", 2) end
     return note(function(...) return not f(...) end, { matchers = { f } })
 end
 

@@ -131,8 +131,7 @@ end
 -- The argument, or an error with the position of who called the function that calls this.
 function text.expect(kind, value, index, name)
     if type(value) ~= kind then
-        local got = value == nil and "no value" or type(value)
-        error("bad argument #" .. index .. " to '" .. name .. "' (" .. kind .. " expected, got " .. got .. ")", 3)
+        error("bad argument #" .. index .. " to '" .. name .. "' (" .. kind .. " expected, got " .. type(value) .. ")", 3)
     end
     return value
 end
@@ -140,8 +139,7 @@ end
 -- The same for what a matcher lists, a text or a table. It is called one function further in.
 function text.expect_list(value, name)
     if type(value) ~= "string" and type(value) ~= "table" then
-        local got = value == nil and "no value" or type(value)
-        error("bad argument #1 to '" .. name .. "' (string or table expected, got " .. got .. ")", 4)
+        error("bad argument #1 to '" .. name .. "' (string or table expected, got " .. type(value) .. ")", 4)
     end
     return value
 end
