@@ -222,7 +222,7 @@ def _translate(error: ValidationError, given: Mapping[Path, Given]) -> Configura
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     location = tuple(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    message = message.replace("a valid tuple", "a text or a list")
+    message = message.replace("a valid tuple", "a string or a list")
     message = message.replace("valid dictionary", "table")
     for length in (2, 1):
         item = given.get(location[:length])

@@ -177,7 +177,7 @@ BAD: list[tuple[Mapping[str, Any], str]] = [
     ({"max_sessions": 1.5}, "max_sessions: .*integer"),
     ({"max_sessions": -1}, "max_sessions: .*greater"),
     ({"tcp_sndbuf": 10**400}, "tcp_sndbuf: .*less"),
-    ({"listen": 5}, "listen: should be a text or a list"),
+    ({"listen": 5}, "listen: should be a string or a list"),
     ({"reuseport": 1}, "reuseport: expected true or false"),
     ({"reuseport": "yes"}, "reuseport: expected true or false"),
     ({"proxy": 5}, "proxy: .*string"),

@@ -151,7 +151,7 @@ def test_a_field_beats_the_command_line_unless_it_is_nil(tmp_path: Path) -> None
     ("text", "message"),
     [
         ("return { timeout = 'x' }", "timeout: expected a number"),
-        ("return { listen = true }", "listen: should be a text or a list"),
+        ("return { listen = true }", "listen: should be a string or a list"),
         ("return { pipe = 1 }", "pipe: expected true or false"),
         ("return { ruleset = 'x.lua' }", "ruleset: expected a table"),
         ("return 7", "returned a number, expected a table"),

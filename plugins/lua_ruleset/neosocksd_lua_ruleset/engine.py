@@ -165,7 +165,11 @@ class Engine:
         self.search_beside(path)
         ok, *rest = self._vm.enter("configure", text, chunk_name(path), CONFIG_SECONDS)
         if not ok:
-            raise ConfigurationError(f"{path}: {decode(_bytes(rest[0]))}")
+            message = decode(_bytes(rest[0]))
+            shown, colon, behind = message.partition(":")
+            if colon and str(path).endswith(shown.removeprefix("...")):  # Lua has cut the name
+                raise ConfigurationError(f"{path}:{behind}")
+            raise ConfigurationError(f"{path}: {message}")
         values: dict[str, Any] = {}
         for key, value in zip(map(_bytes, rest[::2]), rest[1::2], strict=True):
             try:
@@ -174,7 +178,10 @@ class Engine:
             except UnicodeDecodeError:
                 raise ConfigurationError(f"{path}: {escape(key)}: not UTF-8") from None
             holder = values.setdefault(section, {}) if section else values
-            holder[name] = setting
+            if name.endswith("[]"):
+                holder.setdefault(name.removesuffix("[]"), []).append(setting)
+            else:
+                holder[name] = setting
         if self._attached.present is not None and self.has_ruleset:
             self.tell_doubts()
         return values

@@ -22,9 +22,13 @@ def config_fields(settings: Settings) -> dict[bytes, Primitive]:
 
 def dump_config(settings: Settings) -> bytes:
     """A Lua chunk that returns these fields, and a table for each plugin with what else is not as by default. Secrets are left out."""
-    flat = config_fields(settings)
+    flat = {name.encode(): value for name, value in _flat(settings)}
     flat.pop(b"ruleset", None)
-    values = {name: _literal(value) for name, value in sorted(flat.items())}
+    values = {
+        name: _literal(value)
+        for name, value in sorted(flat.items())
+        if _primitive(value) is not None
+    }
     for name in sorted(type(settings).model_fields):
         section = getattr(settings, name)
         if isinstance(section, Section):
@@ -40,11 +44,10 @@ def dump_config(settings: Settings) -> bytes:
 def _assignments(section: Section, *, with_flat: bool) -> Iterator[bytes]:
     for name, info in type(section).model_fields.items():
         value = getattr(section, name)
-        primitive = _primitive(value)
-        if primitive is None or value == info.default or name == "dump_config":
+        if _primitive(value) is None or value == info.default or name == "dump_config":
             continue
         if with_flat or _flat_name(info) is None:
-            yield b"%s = %s" % (name.encode(), _literal(primitive))
+            yield b"%s = %s" % (name.encode(), _literal(value))
 
 
 def _flat_name(info: FieldInfo) -> str | None:
@@ -76,8 +79,13 @@ def _primitive(value: object) -> Primitive:
             return None
 
 
-def _literal(value: Primitive) -> bytes:
+def _literal(value: object) -> bytes:
     match value:
+        case tuple():
+            texts = [_literal(str(item)) for item in value]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+            return texts[0] if len(texts) == 1 else b"{ %s }" % b", ".join(texts)
+        case str():
+            return _literal(encode(value))
         case bool():
             return b"true" if value else b"false"
         case bytes():

@@ -64,6 +64,18 @@ def test_every_field_is_taken_from_a_configuration_script_and_dumped_again(
     assert dump_config(configure(script, chunk.decode()).settings) == chunk
 
 
+def test_several_listeners_are_dumped_so_that_they_are_read_again(script: WriteScript) -> None:
+    text = """return {
+        listen = { "127.0.0.1:1", "127.0.0.1:2" }, http_listen = { "127.0.0.1:3", "127.0.0.1:4" },
+    }"""
+    settings = configure(script, text).settings
+    assert config_fields(settings)[b"listen"] == b"127.0.0.1:1,127.0.0.1:2"
+    chunk = dump_config(settings)
+    assert b'listen = { "127.0.0.1:1", "127.0.0.1:2" }' in chunk
+    again = configure(script, chunk.decode()).settings
+    assert (again.listen, dump_config(again)) == (("127.0.0.1:1", "127.0.0.1:2"), chunk)
+
+
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_field_of_a_wrong_type_is_an_error_that_names_it(script: WriteScript, name: str) -> None:
     wrong = '"yes"' if isinstance(FIELDS[name], bool) else "true"

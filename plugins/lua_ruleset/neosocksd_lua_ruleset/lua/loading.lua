@@ -48,6 +48,24 @@ local function add(found, name, value)
     found[#found + 1], found[#found + 2] = name, value
 end
 
+local function is_list(value) return type(value) == "table" and value[1] ~= nil end
+
+-- The field of that name; of a list of strings each entry, under the name with [] behind it.
+local function add_field(found, name, value)
+    if not is_list(value) then return add(found, name, value) end
+    for i = 1, #value do
+        if type(value[i]) ~= "string" then
+            error(name .. ": entry " .. i .. " is a " .. type(value[i]) .. ", expected a string", 0)
+        end
+        add(found, name .. "[]", value[i])
+    end
+end
+
+local function check_name(name)
+    if type(name) == "number" then error("value " .. name .. " has no name, expected { name = value, ... }", 0) end
+    if type(name) ~= "string" then error("a configuration field is named by a " .. type(name), 0) end
+end
+
 -- Runs a configuration's chunk; gives its fields, each with its name before it.
 local function configure(chunk)
     local fields = chunk("config")
@@ -62,13 +80,11 @@ local function configure(chunk)
     end
     local found = {}
     for name, value in next, fields do
-        if type(name) ~= "string" then
-            error("a configuration field is named by a " .. type(name), 0)
-        end
-        if type(value) == "table" and name ~= "ruleset" then
-            for key, inner in next, value do add(found, name .. "." .. tostring(key), inner) end
+        check_name(name)
+        if type(value) == "table" and not is_list(value) and name ~= "ruleset" then
+            for key, inner in next, value do add_field(found, name .. "." .. tostring(key), inner) end
         elseif name ~= "ruleset" then
-            add(found, name, value)
+            add_field(found, name, value)
         end
     end
     return found
