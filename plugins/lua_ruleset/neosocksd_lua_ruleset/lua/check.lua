@@ -1,5 +1,5 @@
--- Argument checks with the wording of Lua's own, but that an argument which is missing is called nil. Each raises at the place where the API function was called: call them
--- from that function itself, with the argument, its number, and the function's name.
+-- Argument checks with the wording of Lua's own, but that an argument which is missing is called nil. Each raises at the place
+-- where the API function was called: call them from that function itself, with the argument, its number, and the function's name.
 
 local error, math_type, tointeger, getmetatable, select, tonumber, tostring, type =
     error, math.type, math.tointeger, debug.getmetatable, select, tonumber, tostring, type
