@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from neosocksd_core.addresses import Address, AddressError, Chain, Hop, SocketAddress
+    from neosocksd_core.datagrams import DatagramCodec
     from neosocksd_core.endpoints import Endpoint, EndpointRequest, EndpointResponse
     from neosocksd_core.errors import (
         ConfigurationError,
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
     from neosocksd_core.reasons import Reason
     from neosocksd_core.requests import (
         AddressType,
+        Associate,
         Authenticate,
+        Bind,
         Connect,
         Credentials,
         Decision,
@@ -55,8 +58,10 @@ __all__ = [
     "Address",
     "AddressError",
     "AddressType",
+    "Associate",
     "Authenticate",
     "Authenticator",
+    "Bind",
     "Chain",
     "Claim",
     "ClientConnection",
@@ -67,6 +72,7 @@ __all__ = [
     "Connect",
     "ControlListener",
     "Credentials",
+    "DatagramCodec",
     "Decision",
     "DialError",
     "Dialer",
@@ -111,6 +117,7 @@ _HOME = {
         "Hop",
         "SocketAddress",
     ),
+    "datagrams": ("DatagramCodec",),
     "endpoints": ("Endpoint", "EndpointRequest", "EndpointResponse"),
     "errors": (
         "ConfigurationError",
@@ -142,7 +149,9 @@ _HOME = {
     "reasons": ("Reason",),
     "requests": (
         "AddressType",
+        "Associate",
         "Authenticate",
+        "Bind",
         "Connect",
         "Credentials",
         "Decision",

@@ -35,10 +35,7 @@ SocketOption = tuple[int, int, int | bytes]
 
 def outgoing_options(settings: Settings) -> tuple[SocketOption, ...]:
     """The socket options that the settings ask for on every outgoing connection."""
-    options = list(stream_options(settings))
-    if settings.netdev:
-        options.append((socket.SOL_SOCKET, socket.SO_BINDTODEVICE, settings.netdev.encode()))
-    return tuple(options)
+    return stream_options(settings) + datagram_options(settings)
 
 
 def proxy_options(settings: Settings) -> tuple[SocketOption, ...]:
@@ -47,6 +44,12 @@ def proxy_options(settings: Settings) -> tuple[SocketOption, ...]:
     if settings.tcp_fastopen_connect and sys.platform == "linux":
         options += ((socket.IPPROTO_TCP, _TCP_FASTOPEN_CONNECT, 1),)
     return options
+
+
+def datagram_options(settings: Settings) -> tuple[SocketOption, ...]:
+    """The socket options that the settings ask for on the sockets that datagrams leave by."""
+    device = settings.netdev.encode()
+    return ((socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device),) if device else ()
 
 
 def stream_options(settings: Settings) -> tuple[SocketOption, ...]:

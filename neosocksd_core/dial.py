@@ -15,6 +15,7 @@ from neosocksd_core.connect import (
     Connection,
     Connector,
     SocketOption,
+    datagram_options,
     outgoing_options,
     proxy_options,
 )
@@ -73,6 +74,7 @@ class Dialling:
         self.policy = policy
         self.counters = counters
         self.options: tuple[SocketOption, ...] = outgoing_options(settings)
+        self.datagram_options: tuple[SocketOption, ...] = datagram_options(settings)
         self.proxy_options: tuple[SocketOption, ...] = proxy_options(settings)
         self.deadlines: DeadlineQueue[Dial] = DeadlineQueue(
             reactor, settings.dial_timeout, Dial.expire

@@ -21,7 +21,7 @@ from neosocksd_core.errors import ListenError
 from neosocksd_core.poller import READ
 from neosocksd_core.reactor import Reactor, Timer
 from neosocksd_core.settings import Settings
-from neosocksd_core.sockets import ListeningSocket
+from neosocksd_core.sockets import ListeningSocket, unmapped
 
 BACKLOG = 4096
 ACCEPTS_A_WAKE = 64
@@ -33,7 +33,6 @@ FASTOPEN_QUEUE = 256
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
-_MAPPED = "::ffff:"
 
 OnAccept = Callable[[socket.socket, SocketAddress], None]
 
@@ -160,8 +159,8 @@ class Listener:
                 self._log.debug("accept: %s", os.strerror(error.errno or 0))
                 continue
             sock.setblocking(False)
-            if self._is_v6 and client[0].startswith(_MAPPED):
-                client = (client[0].removeprefix(_MAPPED), client[1])
+            if self._is_v6:
+                client = unmapped(client)
             descriptor = sock.fileno()
             on_accept(sock, client)
             # Numbers are given out from the lowest, so this one tells how many are in use.

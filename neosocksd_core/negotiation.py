@@ -6,6 +6,7 @@
         │
         ▼
      routing ──▶ dialing ──▶ granted, and the session relays
+     listening ──────────────────┘
 
 It runs in callbacks of the reactor; a task is started only for a router or an authenticator that answers later. While the client waits for
 its answer it is watched: what it sends early is kept, and if it breaks off, so does everything done for it.
@@ -19,6 +20,10 @@ from typing import Protocol
 
 import anyio
 
+from neosocksd_core.addresses import SocketAddress
+from neosocksd_core.association import open_inside
+from neosocksd_core.binding import Binding
+from neosocksd_core.connect import error_of
 from neosocksd_core.containment import FAULTS, contained, is_cancelled
 from neosocksd_core.dial import CLIENT, Dial
 from neosocksd_core.errors import DialError, ProtocolError
@@ -29,7 +34,17 @@ from neosocksd_core.poller import READ
 from neosocksd_core.protocols import Handshake
 from neosocksd_core.reactor import Watch
 from neosocksd_core.reasons import Reason
-from neosocksd_core.requests import Authenticate, Connect, Credentials, Forward, Reject, Upstream
+from neosocksd_core.requests import (
+    Associate,
+    Authenticate,
+    Bind,
+    ClientRequest,
+    Connect,
+    Credentials,
+    Forward,
+    Reject,
+    Upstream,
+)
 from neosocksd_core.routing import Requester, Routing
 from neosocksd_core.sockets import reset
 
@@ -41,7 +56,10 @@ MAX_EARLY_DATA = 65536
 class Owner(Requester, Protocol):
     """The session that a negotiation is made for: it is told what is found out, and hears once how it went."""
 
-    connect: Connect | None
+    request: ClientRequest | None
+
+    @property
+    def local(self) -> SocketAddress: ...
 
     def relay(
         self,
@@ -54,6 +72,9 @@ class Owner(Requester, Protocol):
     ) -> None:
         """The upstream stands and the client knows; *watch* is that of the client's socket."""
 
+    def associate(self, watch: Watch, inside: socket.socket, associate: Associate) -> None:
+        """The client knows the address of *inside*, by which its datagrams are relayed from now on."""
+
     def end(self, outcome: str, dispose: Callable[[socket.socket], None]) -> None:
         """There will be no relay."""
 
@@ -63,11 +84,11 @@ class Negotiation:
 
     __slots__ = (
         "_client_ended",
-        "_connect",
         "_early_data",
         "_handshake",
         "_is_over",
         "_pipeline",
+        "_request",
         "_session",
         "_socket",
         "_watch",
@@ -83,10 +104,10 @@ class Negotiation:
         self._socket = sock
         self._watch = pipeline.reactor.watch(sock.fileno(), READ, self._on_handshake)
         self._handshake = handshake
-        self._connect: Connect | None = None
+        self._request: ClientRequest | None = None
         self._early_data = b""
         self._client_ended = False
-        self._work: Dial | Routing | anyio.CancelScope | None = None
+        self._work: Dial | Routing | Binding | anyio.CancelScope | None = None
         """What the client waits for."""
         self._is_over = False
         self.is_idle = False
@@ -117,11 +138,11 @@ class Negotiation:
             self._session.end("idle", socket.socket.close)
         else:
             self._pipeline.counters.num_reject_timeout += 1
-            self._time_out(self._connect)
+            self._time_out(self._request)
 
     @contained
-    def _time_out(self, connect: Connect | None) -> None:
-        if connect is None:
+    def _time_out(self, request: ClientRequest | None) -> None:
+        if request is None:
             self._handshake.expire()
         else:
             self._handshake.reject(Reason.TIMED_OUT)
@@ -175,8 +196,14 @@ class Negotiation:
             case None:
                 pass
             case Connect():
-                self._watch.callback = self._on_early_data
+                self._begin(event)
                 self._route(event)
+            case Bind():
+                self._begin(event)
+                self._listen(event)
+            case Associate():
+                self._begin(event)
+                self._associate(event)
             case Authenticate():
                 self._judge(event.credentials)
             case _:
@@ -249,10 +276,14 @@ class Negotiation:
 
     # routing and dialing
 
+    def _begin(self, request: ClientRequest) -> None:
+        """It is known what the client asks for."""
+        self._request = self._session.request = request
+        self._watch.callback = self._on_early_data
+        self._pipeline.counters.num_request += 1
+
     def _route(self, connect: Connect) -> None:
         pipeline, session = self._pipeline, self._session
-        self._connect = session.connect = connect
-        pipeline.counters.num_request += 1
         router = pipeline.router
         if router is None:
             session.outcome = "dialing"
@@ -278,6 +309,55 @@ class Negotiation:
                 self._pipeline.counters.num_reject_ruleset += 1
                 self._handshake.reject(result.reason)
                 self._end_after_reply(f"rejected: {escape(result.message or result.reason.value)}")
+
+    # what is neither routed nor dialled
+
+    def _listen(self, bind: Bind) -> None:
+        if self._is_routed(bind):
+            return
+        pipeline, session = self._pipeline, self._session
+        session.outcome = "listening"
+        self._work = binding = Binding(
+            pipeline.dialling,
+            bind.target,
+            session.local,
+            pipeline.log,
+            self._on_listening,
+            self._on_result,
+        )
+        binding.start()
+
+    @contained
+    def _on_listening(self, address: SocketAddress) -> None:
+        self._handshake.grant(address)
+        self._send(self._handshake.data_to_send())
+
+    def _associate(self, associate: Associate) -> None:
+        if self._is_routed(associate):
+            return
+        try:
+            inside = open_inside(self._session.local)
+        except OSError as error:
+            self._on_result(error_of(error.errno or 0, "no relay of datagrams"))
+            return
+        try:
+            self._handshake.grant(inside.getsockname())
+            reply = self._handshake.data_to_send()
+        except Exception:
+            inside.close()
+            raise
+        if not self._send(reply):
+            inside.close()
+            return
+        self._session.associate(self._watch, inside, associate)
+        self._is_over = True
+
+    def _is_routed(self, request: Bind | Associate) -> bool:
+        """Whether there is a router or a chain, past which nothing may lead: then the request is refused."""
+        if self._pipeline.router is None and not self._pipeline.chain:
+            return False
+        self._on_result(Reject(Reason.NOT_ALLOWED, f"{request.protocol} cannot be routed"))
+        return True
 
     def _count_failure(self, error: DialError) -> None:
         counters = self._pipeline.counters
@@ -341,8 +421,9 @@ class Negotiation:
 
     def _has_gone(self) -> bool:
         """Whether an end of the client's side is its leaving rather than a half-close."""
-        connect = self._connect
-        return connect is not None and connect.awaits_reply and not self._early_data
+        request = self._request
+        awaits_reply = isinstance(request, Connect | Bind) and request.awaits_reply
+        return awaits_reply and not self._early_data
 
     def _resume_reading(self) -> None:
         """Watch the client again, should it have ended or sent too much while it waited."""

@@ -34,7 +34,7 @@ class Handshake(Protocol):
     """The server's side of one client's negotiation.
 
     The session feeds it, asks for events until there is none, and sends what is queued after each step. After a
-    :class:`~neosocksd_core.requests.Connect` it waits for :meth:`grant` or :meth:`reject`; no event is asked for in
+    :class:`~neosocksd_core.requests.Connect` (or ``Bind``, or ``Associate``) it waits for :meth:`grant` or :meth:`reject`; no event is asked for in
     between, bytes that come early are kept by the session.
     """
 
@@ -62,7 +62,8 @@ class Handshake(Protocol):
         """Answer :class:`~neosocksd_core.requests.Authenticate`. If refused, the reply is queued and the session closes."""
 
     def grant(self, bound: SocketAddress) -> Filter | None:
-        """The upstream stands; queue the success reply. ``bound`` is our address towards the upstream.
+        """The upstream stands; queue the success reply. ``bound`` is our address towards the upstream. (What it is for a ``Bind``,
+        which is granted twice, and for an ``Associate`` stands there; a filter that these return is not used.)
 
         Returns None where the bytes that follow are relayed untouched, else the filter that interprets them. Where it returns a
         filter, bytes that the client sent early are fed to the filter, :meth:`trailing_data` first.

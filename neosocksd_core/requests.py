@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from neosocksd_core.addresses import Address, Chain, SocketAddress
+from neosocksd_core.datagrams import DatagramCodec
 from neosocksd_core.filters import Filter
 from neosocksd_core.reasons import Reason
 
@@ -54,7 +55,39 @@ class Connect:
     awaits_reply: bool = field(default=False, compare=False)
 
 
-HandshakeEvent = Authenticate | Connect
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """The client asks us to listen for one connection, which ``target`` is to make (BIND of RFC 1928 section 4). Its port tells
+    nothing: clients give that of another connection to the same host. An unspecified host (``0.0.0.0``, ``::``) is any.
+
+    It is granted twice: with the address at which we listen, then with that of the peer that has connected.
+    ``awaits_reply`` as for :class:`Connect`.
+    """
+
+    target: Address
+    credentials: Credentials | None
+    protocol: str
+    awaits_reply: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Associate:
+    """The client asks for a relay of datagrams (UDP ASSOCIATE of RFC 1928 section 4), which lasts as long as its connection.
+
+    ``source`` is where it means to send them from, as far as it knows: the host may be unspecified or empty, the port 0. It is granted with the address at which
+    we take them; ``codec`` tells how they travel between client and us.
+    """
+
+    source: Address
+    credentials: Credentials | None
+    protocol: str
+    codec: DatagramCodec
+
+
+ClientRequest = Connect | Bind | Associate
+"""What a client can ask for."""
+
+HandshakeEvent = Authenticate | ClientRequest
 
 
 # What a router answers.
@@ -123,9 +156,10 @@ class Request:
 class SessionInfo:
     """One row of the session table, as it was when it was asked for.
 
-    ``user`` is the name the client gave, escaped for display; ``target`` what it asked for, None before that is known;
+    ``user`` is the name the client gave, escaped for display; ``target`` what it asked for, None before that is known and for a relay
+    of datagrams, which has many;
     ``age`` is in seconds; ``bytes_up`` went from client to upstream, ``bytes_down`` the other way. ``outcome`` is ``"handshake"``,
-    ``"routing"``, ``"dialing"``, ``"relaying"`` while the session lives, and how it ended after that.
+    ``"routing"``, ``"dialing"``, ``"listening"``, ``"relaying"`` while the session lives, and how it ended after that.
     """
 
     id: int

@@ -59,7 +59,7 @@ class Setting:
         """The environment variables, the one to be preferred first."""
         own = PREFIX + "_".join(self.path).upper()
         flat = self.option.flat
-        return (own,) if flat is None else (PREFIX + flat.upper(), own)
+        return (own,) if flat is None else tuple(dict.fromkeys((PREFIX + flat.upper(), own)))
 
     @property
     def flags(self) -> tuple[str, ...]:

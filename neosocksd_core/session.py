@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from neosocksd_core.addresses import Chain, SocketAddress
+from neosocksd_core.association import Association
 from neosocksd_core.containment import FAULTS
 from neosocksd_core.filter_relay import FilterRelay, Outcome
 from neosocksd_core.filters import Filter
@@ -19,8 +20,15 @@ from neosocksd_core.pipeline import Pipeline
 from neosocksd_core.protocols import Frontend, Handshake
 from neosocksd_core.reactor import Watch
 from neosocksd_core.relay import Relay
-from neosocksd_core.requests import Connect, SessionInfo, Upstream
-from neosocksd_core.sockets import reset
+from neosocksd_core.requests import (
+    Associate,
+    Bind,
+    ClientRequest,
+    Connect,
+    SessionInfo,
+    Upstream,
+)
+from neosocksd_core.sockets import reset, unmapped
 
 
 def serve(
@@ -59,11 +67,11 @@ class Session:
         "_socket",
         "chain",
         "client",
-        "connect",
         "frontend",
         "id",
         "is_granted",
         "outcome",
+        "request",
         "started",
     )
 
@@ -79,12 +87,12 @@ class Session:
         self.client = client
         self.frontend = frontend
         self.started = time.monotonic()
-        self.connect: Connect | None = None
+        self.request: ClientRequest | None = None
         self.chain: Chain = ()
         self.outcome = "handshake"
         self.is_granted = False
         self._negotiation: Negotiation | None = None
-        self._relay: Relay | FilterRelay | None = None
+        self._relay: Relay | FilterRelay | Association | None = None
         self._handshake: Handshake | None = None
         """Kept while it can take a further request on this connection."""
         self.id = pipeline.table.add(self)
@@ -92,8 +100,7 @@ class Session:
     @property
     def local(self) -> SocketAddress:
         """The address at which the client reached us."""
-        address: SocketAddress = self._socket.getsockname()
-        return address
+        return unmapped(self._socket.getsockname())
 
     def start(self, handshake: Handshake | None = None) -> None:
         """Begin to negotiate. *handshake* is given where the connection has served a request already."""
@@ -131,17 +138,39 @@ class Session:
         except Exception:
             upstream.close()  # the system has no room for another watch
             raise
-        self._negotiation = None
         self._handshake = handshake
-        self._relay = relay
         self.chain = upstream.chain
-        self.outcome = "relaying"
-        self.is_granted = True
         if handshake is None:
             self._pipeline.counters.num_success += 1  # of an exchange that is known at its end
-        self._pipeline.opened(self)
+        self._granted(relay)
         if self._relay is relay:  # an observer may have closed the session
             relay.start(early_up, early_down)
+
+    def associate(self, watch: Watch, inside: socket.socket, associate: Associate) -> None:
+        """The client knows the address of *inside*: relay its datagrams until it ends its connection."""
+        pipeline = self._pipeline
+        try:
+            association = Association(
+                pipeline.dialling,
+                self._socket,
+                watch,
+                inside,
+                self.client,
+                associate,
+                self._on_relay_end,
+            )
+        except Exception:
+            inside.close()  # the system has no room for another watch
+            raise
+        pipeline.counters.num_success += 1
+        self._granted(association)
+
+    def _granted(self, relay: Relay | FilterRelay | Association) -> None:
+        self._negotiation = None
+        self._relay = relay
+        self.outcome = "relaying"
+        self.is_granted = True
+        self._pipeline.opened(self)
 
     def expire(self) -> None:
         """The time from accept to relay has passed."""
@@ -172,16 +201,16 @@ class Session:
 
     def info(self) -> SessionInfo:
         """The session's row in the table."""
-        connect = self.connect
-        credentials = connect.credentials if connect else None
+        request = self.request
+        credentials = request.credentials if request else None
         up, down = self.counts()
         return SessionInfo(
             id=self.id,
             client=self.client,
             frontend=self.frontend.name,
-            protocol=connect.protocol if connect else "",
+            protocol=request.protocol if request else "",
             user=escape(credentials.username) if credentials else None,
-            target=connect.target if connect else None,
+            target=request.target if isinstance(request, Connect | Bind) else None,
             chain=self.chain,
             age=time.monotonic() - self.started,
             bytes_up=up,

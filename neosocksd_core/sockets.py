@@ -4,7 +4,24 @@ import socket
 import struct
 from contextlib import suppress
 
+from neosocksd_core.addresses import SocketAddress
+
 _RESET = struct.pack("ii", 1, 0)
+_MAPPED = "::ffff:"
+
+
+def family_of(host: str) -> socket.AddressFamily:
+    """The address family of a numeric host."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def unmapped(address: SocketAddress) -> SocketAddress:
+    """The address of an IPv4 peer as such, also where a socket for both families has it as ``::ffff:a.b.c.d``."""
+    return (
+        (address[0].removeprefix(_MAPPED), address[1])
+        if address[0].startswith(_MAPPED)
+        else address
+    )
 
 
 class ListeningSocket(socket.socket):

@@ -58,7 +58,7 @@ def _take_events(
         if event is None:
             return False
         fed.events.append(event)
-        if isinstance(event, Connect):
+        if not isinstance(event, Authenticate):
             return True
         accepted = judge is None or judge(event)
         machine.judge(accepted)

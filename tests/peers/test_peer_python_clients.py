@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from neosocksd_core.testing import EchoServer, closed_address
+from tests.command import Command
 from tests.peers.daemons import LOOPBACK, OurProxy, missing
 
 TEXT = bytes(range(256)) * 100
@@ -51,6 +52,23 @@ def pysocks(proxy: OurProxy, how: str, target: tuple[str, int], **user: str) -> 
 @pytest.mark.parametrize("how", ["socks4", "socks5", "http"])
 def test_pysocks_bytes_come_back(proxy: OurProxy, echo: EchoServer, how: str, host: str) -> None:
     assert pysocks(proxy, how, (host, echo.address[1])) == TEXT
+
+
+def test_pysocks_datagrams_come_back() -> None:
+    socks = library("socks", "PySocks")
+    with (
+        Command("--enable-socks5-udp") as command,
+        closing(socks.socksocket(type=socket.SOCK_DGRAM)) as client,
+        socket.socket(type=socket.SOCK_DGRAM) as host,
+    ):
+        host.bind((LOOPBACK, 0))
+        host.settimeout(30)
+        client.settimeout(30)
+        client.set_proxy(socks.SOCKS5, *command.address)
+        client.sendto(b"hello", host.getsockname())
+        payload, relay = host.recvfrom(65535)
+        host.sendto(payload.upper(), relay)
+        assert client.recvfrom(65535) == (b"HELLO", host.getsockname())
 
 
 def test_pysocks_who_knows_the_password_is_served(

@@ -36,6 +36,8 @@ FIELDS: dict[str, str | bool | float] = {
     "tcp_nodelay": False,
     "tcp_keepalive": False,
     "traceback": True,
+    "socks5_bind": True,
+    "socks5_udp": True,
     "daemonize": True,
     "block_loopback": True,
     "block_multicast": False,

@@ -31,3 +31,19 @@ def register_frontends(server: ServerContext) -> Sequence[Frontend]:
     from neosocksd_socks5.frontend import SocksFrontend
 
     return [SocksFrontend(server)]
+
+
+@hookimpl
+def check_settings(server: ServerContext) -> None:
+    """What BIND and UDP ASSOCIATE do not go together with.
+
+    :raises ConfigurationError: where there is a router or a chain, which would know nothing of what goes past them.
+    """
+    from neosocksd_core import ConfigurationError
+    from neosocksd_socks5.config import Socks5Settings
+
+    settings = server.section(Socks5Settings)
+    for name, is_enabled in (("socks5_bind", settings.bind), ("socks5_udp", settings.udp)):
+        if is_enabled and (server.has_router or server.chain):
+            what = "a router (a ruleset)" if server.has_router else "a chain (proxy)"
+            raise ConfigurationError(f"{name}: it would lead past {what}, remove one of them")

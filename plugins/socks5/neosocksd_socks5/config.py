@@ -1,8 +1,10 @@
 """The settings of the SOCKS plugin, section ``[socks5]``."""
 
+from typing import Annotated
+
 from pydantic import Field
 
-from neosocksd_core import Section
+from neosocksd_core import Option, Section
 from neosocksd_core.settings import ListenAddresses
 
 
@@ -12,4 +14,12 @@ class Socks5Settings(Section):
     listen: ListenAddresses = Field(
         default=(),
         description="listen for SOCKS clients at these addresses too, whoever serves the core's `listen`",
+    )
+    bind: Annotated[bool, Option(("--enable-socks5-bind",), flat="socks5_bind")] = Field(
+        default=False,
+        description="serve BIND of SOCKS5: listen for a connection that a client expects from its peer",
+    )
+    udp: Annotated[bool, Option(("--enable-socks5-udp",), flat="socks5_udp")] = Field(
+        default=False,
+        description="serve UDP ASSOCIATE of SOCKS5: relay datagrams of a client",
     )

@@ -23,5 +23,6 @@ class SocksFrontend:
         return self.server.section(Socks5Settings).listen
 
     def handshake(self, connection: ClientConnection) -> SocksHandshake:
-        """A new machine; whether clients must authenticate is as the settings say now."""
-        return SocksHandshake(self.server.settings.auth_required)
+        """A new machine; what it serves, and whether clients must authenticate, is as the settings say now."""
+        section = self.server.section(Socks5Settings)
+        return SocksHandshake(self.server.settings.auth_required, section.bind, section.udp)

@@ -4,13 +4,13 @@
 
     version ─┬─ 4 ─ request4 ─┬────────── (Authenticate) ───────────────┬─ Connect ─ grant, reject
              │                └─────────────────────────────────────────┤
-             └─ 5 ─ greeting ─┬─ password ─ (Authenticate) ─┬─ request5 ─┘
-                              └─────────────────────────────┘
+             └─ 5 ─ greeting ─┬─ password ─ (Authenticate) ─┬─ request5 ─┤
+                              └─────────────────────────────┘            ├─ Bind ─ grant ─ grant, reject
+                                                                         └─ Associate ─ grant, reject
 
 Each state is a method that looks at the whole of what is buffered; "not enough bytes" is a bare return. What it leaves to others:
-sockets, time, policy and the refusal of port 0, which are the core's.
-
-BIND and UDP ASSOCIATE would branch off in ``_state_request5``, where the command is looked at; today they get reply 7.
+sockets, time, policy and the refusal of port 0, which are the core's. BIND and UDP ASSOCIATE are served where they are enabled,
+and in SOCKS5 only.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,18 @@ from socket import AF_INET, AF_INET6, inet_ntop
 from neosocksd_core.addresses import Address, AddressError, SocketAddress, decode_host
 from neosocksd_core.errors import ProtocolError
 from neosocksd_core.reasons import Reason
-from neosocksd_core.requests import AddressType, Authenticate, Connect, Credentials, HandshakeEvent
+from neosocksd_core.requests import (
+    AddressType,
+    Associate,
+    Authenticate,
+    Bind,
+    ClientRequest,
+    Connect,
+    Credentials,
+    HandshakeEvent,
+)
 from neosocksd_socks5 import protocol
+from neosocksd_socks5.datagrams import SocksDatagrams
 from neosocksd_socks5.protocol import (
     Atyp,
     AuthStatus,
@@ -34,7 +44,8 @@ from neosocksd_socks5.protocol import (
 _State = Callable[["SocksHandshake"], HandshakeEvent | None]
 
 # Plain numbers: an attribute of an enumeration costs time that each connection would pay.
-_SOCKS4, _SOCKS5, _CONNECT = int(Version.SOCKS4), int(Version.SOCKS5), int(Command.CONNECT)
+_SOCKS4, _SOCKS5 = int(Version.SOCKS4), int(Version.SOCKS5)
+_CONNECT, _BIND, _UDP_ASSOCIATE = map(int, Command)
 _IP_V4, _DOMAINNAME, _IP_V6 = int(Atyp.IP_V4), int(Atyp.DOMAINNAME), int(Atyp.IP_V6)
 _TYPE_V4, _TYPE_V6 = AddressType.IPV4, AddressType.IPV6
 
@@ -55,14 +66,26 @@ class SocksHandshake:
     feeding holds beyond the request is handed on as trailing data.
     """
 
-    __slots__ = ("_auth_required", "_buffer", "_credentials", "_output", "_request", "_state")
+    __slots__ = (
+        "_auth_required",
+        "_bind",
+        "_buffer",
+        "_credentials",
+        "_output",
+        "_request",
+        "_state",
+        "_udp",
+    )
 
-    def __init__(self, auth_required: bool = False) -> None:
+    def __init__(self, auth_required: bool = False, bind: bool = False, udp: bool = False) -> None:
+        """*bind* and *udp*: whether BIND and UDP ASSOCIATE are served."""
         self._auth_required = auth_required
+        self._bind = bind
+        self._udp = udp
         self._buffer = b""
         self._output = b""
         self._credentials: Credentials | None = None
-        self._request: Connect | None = None
+        self._request: ClientRequest | None = None
         self._state: _State = SocksHandshake._state_version
 
     def receive_data(self, data: bytes) -> None:
@@ -99,8 +122,8 @@ class SocksHandshake:
             self._state = SocksHandshake._state_accepted
 
     def grant(self, bound: SocketAddress) -> None:
-        """The upstream stands: queue the success reply. What follows is relayed untouched."""
-        if self._request is not None and self._request.protocol == "socks5":
+        """The upstream stands, or is listened for, or datagrams are taken: queue the success reply. What follows is relayed untouched."""
+        if self._request is not None and self._request.protocol.startswith("socks5"):
             self._output += protocol.socks5_success(bound)
         else:
             self._output += protocol.SOCKS4_GRANTED
@@ -109,7 +132,7 @@ class SocksHandshake:
         """The request failed or was refused: queue the reply. Before there is a request no version has one."""
         if self._request is None:
             self._end(b"")
-        elif self._request.protocol == "socks5":
+        elif self._request.protocol.startswith("socks5"):
             self._end(protocol.socks5_rejection(reason))
         else:
             self._end(protocol.SOCKS4_REJECTED)
@@ -226,8 +249,9 @@ class SocksHandshake:
             raise self._error(f"version {buffer[0]} in a SOCKS5 request")
         if size < 2:
             return None
-        if buffer[1] != _CONNECT:
-            raise self._refusal(Rep.COMMAND_NOT_SUPPORTED, f"command {buffer[1]} is not served")
+        command = buffer[1]
+        if command != _CONNECT and not self._serves(command):
+            raise self._refusal(Rep.COMMAND_NOT_SUPPORTED, f"command {command} is not served")
         if size < 4:
             return None
         atyp = buffer[3]
@@ -241,7 +265,9 @@ class SocksHandshake:
             if size < 5 or size < 5 + buffer[4]:
                 return None
             end = 7 + buffer[4]
-            host = self._decode_name(buffer[5 : end - 2], _BAD_NAME_REPLY)
+            # Where datagrams come from no name can tell; some clients send "0" there.
+            is_source = command == _UDP_ASSOCIATE
+            host = "" if is_source else self._decode_name(buffer[5 : end - 2], _BAD_NAME_REPLY)
             if size < end:
                 return None
             address_type = AddressType.DOMAIN
@@ -258,8 +284,19 @@ class SocksHandshake:
         self._buffer = buffer[end:]
         self._state = SocksHandshake._state_waiting
         target = Address(host, buffer[end - 2] << 8 | buffer[end - 1])
-        self._request = Connect(target, address_type, self._credentials, "socks5", not self._buffer)
-        return self._request
+        if command == _CONNECT:
+            request: ClientRequest = Connect(
+                target, address_type, self._credentials, "socks5", not self._buffer
+            )
+        elif command == _BIND:
+            request = Bind(target, self._credentials, "socks5-bind", not self._buffer)
+        else:
+            request = Associate(target, self._credentials, "socks5-udp", SocksDatagrams())
+        self._request = request
+        return request
+
+    def _serves(self, command: int) -> bool:
+        return (command == _BIND and self._bind) or (command == _UDP_ASSOCIATE and self._udp)
 
     def _state_waiting(self) -> HandshakeEvent | None:
         """For a verdict on the credentials or on the request."""

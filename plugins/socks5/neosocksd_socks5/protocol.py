@@ -113,7 +113,7 @@ def socks5_rejection(reason: Reason) -> bytes:
 
 
 def socks5_success(bound: SocketAddress) -> bytes:
-    """The reply of RFC 1928 section 6 that grants a CONNECT; *bound* is its BND.ADDR and BND.PORT."""
+    """The reply of RFC 1928 section 6 that grants a request; *bound* is its BND.ADDR and BND.PORT."""
     host = bound[0]
     port = bound[1].to_bytes(2, "big")
     try:

@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 from neosocksd_core import (
     Address,
     AddressType,
+    Associate,
     Authenticate,
+    Bind,
     Connect,
     Credentials,
     ProtocolError,
     Reason,
 )
+from neosocksd_core.testing import feed
 from neosocksd_socks5.handshake import SocksHandshake
 
 L = bytes.fromhex("7f000001")  # 127.0.0.1
@@ -245,6 +248,32 @@ def test_socks4_user_id_is_judged_where_authentication_is_required(user_id: byte
 def test_a_bad_name_is_refused_before_the_user_id_is_judged() -> None:
     outcome = play([b"\x04\x01" + E + b"\0\0\0\x01alice\0a b\0"], auth_required=True)
     assert outcome == Outcome(sent=REJECTED4, failed=True)
+
+
+@pytest.mark.parametrize("command", [2, 3])
+@pytest.mark.parametrize(("bind", "udp"), [(True, False), (False, True), (True, True)])
+def test_bind_and_udp_associate_are_served_where_they_are_enabled(
+    command: int, bind: bool, udp: bool
+) -> None:
+    data = GREETED + b"\x01\x01u\x01p" + bytes((5, command, 0, 1)) + L + E
+    is_served = bind if command == 2 else udp
+    for pieces in deliveries(data):
+        machine = SocksHandshake(bind=bind, udp=udp)
+        fed = feed(machine, pieces)
+        if not is_served:
+            assert fed.sent.endswith(b"\x01\0" + failure5(7))
+            continue
+        [_, request] = fed.events
+        assert isinstance(request, Bind if command == 2 else Associate)
+        address = request.target if isinstance(request, Bind) else request.source
+        assert address == Address("127.0.0.1", 8080)
+        assert request.credentials == Credentials(b"u", b"p")
+        machine.grant(("192.0.2.1", 1))
+        machine.grant(("192.0.2.2", 2))
+        replies = [b"\x05\0\0\x01\xc0\0\x02" + bytes((n, 0, n)) for n in (1, 2)]
+        assert machine.data_to_send() == b"".join(replies)
+        machine.reject(Reason.TIMED_OUT)
+        assert machine.data_to_send() == failure5(6)
 
 
 def test_nothing_happens_while_a_verdict_is_awaited() -> None:
