@@ -8,6 +8,7 @@ the very key, variable or flag that is to blame. Messages are one line, and neve
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
@@ -86,10 +87,16 @@ def section(settings: Settings, model: type[SectionT]) -> SectionT:
 
     :raises ConfigurationError: if there is none, since the plugin is not loaded.
     """
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, model):
-            return value
+    found: SectionT = getattr(settings, _name_of_section(type(settings), model))
+    return found
+
+
+@lru_cache(maxsize=256)
+def _name_of_section(settings: type[Settings], model: type[Section]) -> str:
+    """The key of a section; frontends ask for their own at each connection."""
+    for name, info in settings.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, model):
+            return name
     raise ConfigurationError(f"there is no section {model.__name__} in these settings")
 
 
