@@ -31,28 +31,34 @@ LOG_SECONDS = 1.0
 """How often that is logged at most."""
 FASTOPEN_QUEUE = 256
 
+_IP_TRANSPARENT = 19
+_IPV6_TRANSPARENT = 75
+"""Of Linux; the standard library has no names for them."""
+
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 OnAccept = Callable[[socket.socket, SocketAddress], None]
 
 
-def bind(address: Address, settings: Settings) -> list[socket.socket]:
+def bind(address: Address, settings: Settings, transparent: bool = False) -> list[socket.socket]:
     """Open listening sockets at *address*: one, or two where an empty host means all addresses of both families.
+
+    *transparent* ones take connections to other addresses, too, that the system diverts to them.
 
     :raises ListenError: one line that names the address and the cause; nothing is left open.
     """
     if not address.host:
-        first = _bind_one("0.0.0.0", address.port, settings, v6only=True)
+        first = _bind_one("0.0.0.0", address.port, settings, transparent, v6only=True)
         port = first.getsockname()[1]
         try:
-            return [first, _bind_one("::", port, settings, v6only=True)]
+            return [first, _bind_one("::", port, settings, transparent, v6only=True)]
         except ListenError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_IPV6:
                 return [first]
             first.close()
             raise
-    return [_bind_one(address.host, address.port, settings, v6only=False)]
+    return [_bind_one(address.host, address.port, settings, transparent, v6only=False)]
 
 
 def bind_unix(path: str) -> socket.socket:
@@ -82,7 +88,29 @@ def _remove_stale(path: str) -> None:
             Path(path).unlink()
 
 
-def _bind_one(host: str, port: int, settings: Settings, v6only: bool) -> socket.socket:
+def set_transparent(sock: socket.socket, value: bool) -> None:
+    """Have a listening socket take what the system diverts to it, or no longer (IP_TRANSPARENT of ip(7)).
+
+    :raises OSError: where the system has no such thing, or this process may not have it.
+    """
+    if sys.platform == "linux" and sock.family != socket.AF_UNIX:
+        is_v6 = sock.family == socket.AF_INET6
+        level, option = (
+            (socket.IPPROTO_IPV6, _IPV6_TRANSPARENT)
+            if is_v6
+            else (socket.IPPROTO_IP, _IP_TRANSPARENT)
+        )
+        try:
+            sock.setsockopt(level, option, value)
+        except PermissionError as error:
+            raise OSError(error.errno, "transparent takes the capability CAP_NET_ADMIN") from None
+    elif value:
+        raise OSError(errno.ENOTSUP, "transparent is there on Linux only")
+
+
+def _bind_one(
+    host: str, port: int, settings: Settings, transparent: bool, v6only: bool
+) -> socket.socket:
     where = Address(host, port)
     sock = None
     try:
@@ -99,6 +127,8 @@ def _bind_one(host: str, port: int, settings: Settings, v6only: bool) -> socket.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
         for option in stream_options(settings):
             sock.setsockopt(*option)
+        if transparent:
+            set_transparent(sock, True)
         sock.bind(sockaddr)
         if settings.tcp_fastopen and hasattr(socket, "TCP_FASTOPEN"):
             # Not having Fast Open is no reason not to listen.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from neosocksd_core.addresses import UNIX_PREFIX, Address, SocketAddress, parse_listen_address
 from neosocksd_core.errors import ConfigurationError, ListenError
-from neosocksd_core.listener import bind, bind_unix
+from neosocksd_core.listener import bind, bind_unix, set_transparent
 from neosocksd_core.protocols import Claim, Frontend
 from neosocksd_core.services import ControlListener
 from neosocksd_core.settings import Settings
@@ -28,6 +28,8 @@ class Place:
     frontend: Frontend | ControlListener
     number: int = 0
     """Tells several places on ports of the system's choice (``127.0.0.1:0`` twice) apart."""
+    transparent: bool = False
+    """Connections to other addresses are taken, too, that the system diverts here."""
 
 
 def plan(
@@ -45,7 +47,9 @@ def plan(
         places += [Place(address, shared) for address in settings.shared_listen]
     if settings.listen or not places:
         claimant = _claimant(frontends)
-        places = [Place(a, claimant) for a in settings.listen or (DEFAULT_LISTEN,)] + places
+        addresses = settings.listen or (DEFAULT_LISTEN,)
+        transparent = settings.transparent
+        places = [Place(a, claimant, transparent=transparent) for a in addresses] + places
     places += [Place(address, control) for control in controls for address in control.listen]
     seen: dict[str, Place] = {}
     places = [replace(place, number=number) for number, place in _numbered(places)]
@@ -102,7 +106,9 @@ class BoundSockets:
         try:
             for place in places:
                 if _key(place) not in self._sockets:
-                    fresh[_key(place)] = _bind_beside(place.address, settings, gone)
+                    fresh[_key(place)] = _bind_beside(place, settings, gone)
+                else:
+                    _set_transparent(place, self._sockets[_key(place)])
         except ListenError:
             close_listeners(sock for sockets in fresh.values() for sock in sockets)
             raise
@@ -185,20 +191,20 @@ def _listens(sock: socket.socket) -> bool:
 
 
 def _bind_beside(
-    address: str, settings: Settings, gone: Sequence[socket.socket]
+    place: Place, settings: Settings, gone: Sequence[socket.socket]
 ) -> list[socket.socket]:
-    """Bind *address*, even where sockets of our own that are about to be closed are in its way."""
+    """Bind *place*, even where sockets of our own that are about to be closed are in its way."""
     try:
-        return _bind(address, settings)
+        return _bind(place, settings)
     except ListenError as error:
         cause = error.__cause__
-        in_the_way = _on_port_of(address, gone)
+        in_the_way = _on_port_of(place.address, gone)
         if not in_the_way or not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE:
             raise
     fresh: list[socket.socket] = []
     try:
         _set_reuseport(in_the_way, True)
-        fresh = _bind(address, settings.model_copy(update={"reuseport": True}))
+        fresh = _bind(place, settings.model_copy(update={"reuseport": True}))
     finally:
         _set_reuseport([*in_the_way, *fresh], settings.reuseport)
     return fresh
@@ -216,10 +222,22 @@ def _set_reuseport(sockets: Iterable[socket.socket], value: bool) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, value)
 
 
-def _bind(address: str, settings: Settings) -> list[socket.socket]:
-    if address.startswith(UNIX_PREFIX):
-        return [bind_unix(address.removeprefix(UNIX_PREFIX))]
-    return bind(parse_listen_address(address), settings)
+def _set_transparent(place: Place, sockets: Iterable[socket.socket]) -> None:
+    """Have sockets that are kept take what the system diverts, or no longer.
+
+    :raises ListenError: if that is not allowed.
+    """
+    try:
+        for sock in sockets:
+            set_transparent(sock, place.transparent)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {place.address}: {error.strerror}") from error
+
+
+def _bind(place: Place, settings: Settings) -> list[socket.socket]:
+    if place.address.startswith(UNIX_PREFIX):
+        return [bind_unix(place.address.removeprefix(UNIX_PREFIX))]
+    return bind(parse_listen_address(place.address), settings, place.transparent)
 
 
 def _key(place: Place) -> str:

@@ -153,6 +153,10 @@ class Settings(Section):
         default=False,
         description="set SO_REUSEPORT on listeners",
     )
+    transparent: Annotated[bool, Option(("--tproxy",))] = Field(
+        default=False,
+        description="serve connections that the system diverts to `listen`, each to where it was made to (Linux, IP_TRANSPARENT)",
+    )
     pipe: Annotated[bool, Option(("--pipe",))] = Field(
         default=True,
         description="relay with splice(2) where the system has it",

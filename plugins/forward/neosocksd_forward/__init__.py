@@ -1,4 +1,4 @@
-"""Plain TCP forwarding: every connection goes to one target, and the client says nothing of it."""
+"""Connections whose client says nothing of where to: forwarding to one target, and transparent proxying."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from neosocksd_core import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from neosocksd_core import Frontend, Section, ServerContext
+    from neosocksd_core import Frontend, Section, ServerContext, SocketAddress
 
 
 @hookimpl
@@ -20,16 +20,28 @@ def config_model() -> type[Section]:
 
 
 @hookimpl
-def register_frontends(server: ServerContext) -> Sequence[Frontend] | None:
+def register_frontends(server: ServerContext) -> Sequence[Frontend]:
     from neosocksd_forward.config import ForwardSettings
     from neosocksd_forward.frontend import ForwardFrontend
+    from neosocksd_forward.transparent import TransparentFrontend
 
-    return [ForwardFrontend(server)] if server.section(ForwardSettings).address else None
+    frontends: list[Frontend] = []
+    if server.section(ForwardSettings).address:
+        frontends.append(ForwardFrontend(server))
+    if server.settings.transparent:
+        frontends.append(TransparentFrontend())
+    return frontends
+
+
+@hookimpl
+def register_guarded_addresses(server: ServerContext) -> Sequence[SocketAddress]:
+    """Our own listeners, where a connection that was made to one of them would come back for ever."""
+    return server.addresses if server.settings.transparent else ()
 
 
 @hookimpl
 def check_settings(server: ServerContext) -> None:
-    """What ``-f`` does not go together with.
+    """What ``-f`` and ``--tproxy`` do not go together with.
 
     :raises ConfigurationError: for ``auth_required``, since the client has no way to say who it is, and for ``:`` without a
         router, since nobody else names a target.
@@ -37,8 +49,9 @@ def check_settings(server: ServerContext) -> None:
     from neosocksd_core import ConfigurationError
     from neosocksd_forward.config import ROUTED, ForwardSettings
 
-    address = server.section(ForwardSettings).address
-    if address and server.settings.auth_required:
-        raise ConfigurationError("forward: clients cannot authenticate, remove auth_required")
+    address, settings = server.section(ForwardSettings).address, server.settings
+    name = "forward" if address else "transparent"
+    if (address or settings.transparent) and settings.auth_required:
+        raise ConfigurationError(f"{name}: clients cannot authenticate, remove auth_required")
     if address == ROUTED and not server.has_router:
         raise ConfigurationError("forward: `:` leaves the target to a router, and there is none")

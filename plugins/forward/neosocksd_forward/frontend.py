@@ -24,7 +24,11 @@ def parse_target(text: str) -> Connect:
     """
     if text == ROUTED:
         return Connect(Address("", 0), AddressType.DOMAIN, None, "forward")
-    target = parse_address(text)
+    return request_for(parse_address(text), "forward")
+
+
+def request_for(target: Address, protocol: str) -> Connect:
+    """The request for *target*, by the type of its address."""
     match pack_ip(target.host):
         case None:
             address_type = AddressType.DOMAIN
@@ -32,7 +36,7 @@ def parse_target(text: str) -> Connect:
             address_type = AddressType.IPV4
         case _:
             address_type = AddressType.IPV6
-    return Connect(target, address_type, None, "forward")
+    return Connect(target, address_type, None, protocol)
 
 
 class ForwardFrontend:

@@ -21,11 +21,13 @@ from neosocksd_core import (
     Handshake,
     Reason,
     Request,
+    SocketAddress,
 )
 from neosocksd_core.server import Server
 from neosocksd_core.testing import make_server
 from neosocksd_forward.config import ForwardSettings
 from neosocksd_forward.frontend import ForwardFrontend, ForwardHandshake, parse_target
+from neosocksd_forward.transparent import TransparentFrontend
 
 CONNECTION = cast(ClientConnection, None)
 
@@ -44,9 +46,7 @@ def server(address: str, **settings: object) -> Server:
 
 
 def frontend(context: Server) -> Frontend:
-    frontends = neosocksd_forward.register_frontends(context)
-    assert frontends is not None
-    [found] = frontends
+    [found] = neosocksd_forward.register_frontends(context)
     return found
 
 
@@ -94,7 +94,7 @@ def test_a_bad_address_is_an_error_of_the_settings(text: str) -> None:
 
 def test_no_address_no_frontend() -> None:
     assert ForwardSettings().address == ""
-    assert neosocksd_forward.register_frontends(server("")) is None
+    assert neosocksd_forward.register_frontends(server("")) == []
 
 
 def test_the_listeners_are_claimed_explicitly() -> None:
@@ -163,3 +163,37 @@ def test_importing_the_plugin_imports_no_machine() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert printed.stdout.split() == ["neosocksd_forward"]
+
+
+class At:
+    """A connection that has reached us at some address."""
+
+    client = ("192.0.2.1", 40000)
+
+    def __init__(self, local: SocketAddress) -> None:
+        self.local = local
+
+
+@pytest.mark.parametrize(
+    ("local", "address_type"),
+    [(("198.51.100.7", 443), AddressType.IPV4), (("2001:db8::7", 443, 0, 0), AddressType.IPV6)],
+)
+def test_transparent_asks_for_the_address_that_was_reached(
+    local: SocketAddress, address_type: AddressType
+) -> None:
+    machine = TransparentFrontend().handshake(At(local))
+    machine.receive_data(b"early")
+    target = Address(*local[:2])
+    assert machine.next_event() == Connect(target, address_type, None, "transparent")
+    assert machine.next_event() is None
+    assert machine.trailing_data() == b"early"
+
+
+def test_transparent_takes_the_core_s_listeners_and_guards_them() -> None:
+    context = make_server({"transparent": True}, plugins=["forward", "socks5"])
+    assert isinstance(frontend(context), TransparentFrontend)
+    with pytest.raises(ConfigurationError, match="'forward' and 'transparent' both want it"):
+        make_server({"transparent": True, "forward": "a:1"}, plugins=["forward", "socks5"])
+    with pytest.raises(ConfigurationError, match="transparent: clients cannot authenticate"):
+        settings = {"transparent": True, "auth_required": True}
+        make_server(settings, plugins=["forward", "socks5"], router=Anywhere())

@@ -35,6 +35,7 @@ FIELDS: dict[str, str | bool | float] = {
     "tcp_fastopen_connect": True,
     "tcp_nodelay": False,
     "tcp_keepalive": False,
+    "transparent": True,
     "traceback": True,
     "socks5_bind": True,
     "socks5_udp": True,
