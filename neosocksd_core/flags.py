@@ -5,6 +5,7 @@ them as it does those of the file.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -40,8 +41,21 @@ class Arguments(argparse.Namespace):
     no_plugin: list[str] = field(default_factory=list[str])
 
 
+_LONE_PERCENT = re.compile(r"(?<!%)%(?!%|\(\w+\)[a-z])")
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Argparse's, where a ``%`` in a help text is one unless argparse has a use for it, as for ``%(default)s`` and ``%%``."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        return _LONE_PERCENT.sub("%%", action.help or "")
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are ours: one line, and no usage."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**{"formatter_class": HelpFormatter} | keywords)
 
     def error(self, message: str) -> NoReturn:
         raise ConfigurationError(message)
@@ -121,8 +135,13 @@ def add_flags(parser: argparse.ArgumentParser, schema: Schema) -> None:
             target=compound,
             plugin=plugin,
             metavar=compound.metavar,
-            help=compound.help,
+            help=_plain(compound.help),
         )
+
+
+def _plain(text: str) -> str:
+    """A help text of which argparse shows every character."""
+    return text.replace("%", "%%")
 
 
 def _describe(setting: Setting) -> str:
@@ -141,12 +160,11 @@ def _describe(setting: Setting) -> str:
 
 def _add_setting(group: Any, setting: Setting) -> None:
     option = setting.option
-    description = _describe(setting).replace("%", "%%")
     common: dict[str, Any] = {
         "action": Record,
         "target": setting,
         "plugin": setting.plugin,
-        "help": argparse.SUPPRESS if option.hidden else description,
+        "help": argparse.SUPPRESS if option.hidden else _plain(_describe(setting)),
     }
     if option.values:
         group.add_argument(*option.values, nargs=0, fixed=dict(option.values), **common)

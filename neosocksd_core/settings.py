@@ -114,7 +114,7 @@ class Settings(Section):
         CompoundFlag(
             ("--max-startups",),
             "START:RATE:FULL",
-            "from START half-open connections on refuse RATE %% at random, at FULL refuse all",
+            "from START half-open connections on refuse RATE % at random, at FULL refuse all",
             _expand_startups,
         ),
         CompoundFlag(

@@ -442,6 +442,31 @@ def test_a_plugins_subcommand_that_cannot_work_is_one_line(
     assert fails(2, "--plugin", write_command(tmp_path, add), "extra") == message
 
 
+def test_a_percent_sign_in_a_plugins_help_is_shown(tmp_path: Path) -> None:
+    plugin = tmp_path / "extra.py"
+    plugin.write_text(
+        "from typing import Annotated\n"
+        "from neosocksd_core import CompoundFlag, Option, Section, hookimpl\n"
+        "from pydantic import Field\n"
+        "class Settings(Section):\n"
+        "    compound_flags = (CompoundFlag(('--both',), 'TEXT', 'refuse 5 % sooner', dict),)\n"
+        "    wait: Annotated[int, Option(('--wait',))] = Field(1, description='as %(text)s, 6 %')\n"
+        "@hookimpl\n"
+        "def config_model():\n    return Settings\n"
+        "@hookimpl\n"
+        "def register_commands(commands):\n"
+        "    command = commands.add_parser('extra', help='show 7 % so', description='8 % so')\n"
+        "    command.add_argument('--much', default=9, help='10 % so, 11%% (%(default)s)')\n"
+    )
+    shown = run("--plugin", str(plugin), "--help").stdout
+    for text in ("refuse 5 % sooner", "as %(text)s, 6 % (default 1)", "show 7 % so"):
+        assert text in shown
+    own = run("--plugin", str(plugin), "extra", "--help").stdout
+    assert "8 % so" in own
+    assert "10 % so, 11% (9)" in own
+    assert run("--plugin", str(plugin), "completion", "zsh").returncode == 0
+
+
 @pytest.mark.parametrize(("value", "status"), [("None", 0), ("0", 0), ("False", 0), ("7", 7)])
 def test_a_plugins_subcommand_gives_the_exit_status(
     tmp_path: Path, value: str, status: int
