@@ -40,8 +40,7 @@ def raise_descriptor_limit() -> None:
 def parse_identity(text: str) -> Identity:
     """Parse ``[USER][:[GROUP]]``, names or numbers. ``USER`` alone takes the user's group too; ``USER:`` likewise; ``:GROUP`` keeps the user.
 
-    :raises ProcessError: for a user or group that does not exist.
-    :raises ConfigurationError: where neither is named.
+    :raises ConfigurationError: for a user or group that does not exist, or where neither is named.
     """
     import grp
     import pwd
@@ -58,17 +57,19 @@ def parse_identity(text: str) -> Identity:
             name, uid, gid = entry.pw_name, entry.pw_uid, entry.pw_gid
         except (KeyError, OverflowError, ValueError):
             if not _is_number(user) or int(user) >= _ID_LIMIT:
-                raise ProcessError(f"there is no user {user!r}") from None
+                raise ConfigurationError(f"user_name: there is no user {user!r}") from None
             uid = int(user)
     if group:
         try:
             gid = int(group) if _is_number(group) else grp.getgrnam(group).gr_gid
         except (KeyError, ValueError):
-            raise ProcessError(f"there is no group {group!r}") from None
+            raise ConfigurationError(f"user_name: there is no group {group!r}") from None
         if gid >= _ID_LIMIT:
-            raise ProcessError(f"there is no group {group!r}")
+            raise ConfigurationError(f"user_name: there is no group {group!r}")
     elif uid is not None and gid is None:
-        raise ProcessError(f"user {user!r} has no entry, name a group too: {user}:GROUP")
+        raise ConfigurationError(
+            f"user_name: user {user!r} has no entry, name a group too: {user}:GROUP"
+        )
     return Identity(name, uid, gid)
 
 

@@ -28,7 +28,7 @@ def serve(invocation: Invocation) -> int:
     """Serve until a signal or a plugin stops the server; returns the exit status.
 
     :raises ConfigurationError: for settings that cannot be used.
-    :raises NeosocksdError: where the start fails: an address in use, an unknown user.
+    :raises NeosocksdError: where the start fails, as by an address in use.
     """
     import anyio
 
@@ -95,7 +95,7 @@ def loop_options(loop: str) -> tuple[str, dict[str, Any]]:
 def parse_user(settings: Settings) -> process.Identity | None:
     """Whom to become, if anybody.
 
-    :raises NeosocksdError: if there is no such user or group.
+    :raises ConfigurationError: if there is no such user or group.
     """
     return process.parse_identity(settings.user_name) if settings.user_name else None
 

@@ -36,9 +36,14 @@ def test_a_privileged_port_is_one_line_and_status_1() -> None:
         (":no-such-group", "there is no group 'no-such-group'"),
     ],
 )
-def test_an_unknown_user_or_group_is_one_line_and_status_1(user: str, message: str) -> None:
-    assert fails(1, "-u", user) == message
-    assert fails(1, "check", "-u", user) == message
+def test_an_unknown_user_or_group_is_one_line_that_names_where_it_was_given(
+    tmp_path: Path, user: str, message: str
+) -> None:
+    config = tmp_path / "x.toml"
+    config.write_text(f"user_name = '{user}'")
+    for command in ((), ("check",)):
+        assert fails(2, *command, "-u", user) == f"-u: {message}"
+        assert fails(2, *command, "-c", "x.toml", cwd=tmp_path) == f"x.toml: user_name: {message}"
 
 
 @needs_root

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from neosocksd_core import ConfigurationError
-from neosocksd_core.process import Identity, ProcessError, parse_identity
+from neosocksd_core.process import Identity, parse_identity
 
 NOBODY = pwd.getpwnam("nobody")
 GROUP = "daemon"
@@ -66,7 +66,7 @@ def test_user_and_group_may_be_named_apart() -> None:
     ],
 )
 def test_an_unknown_user_or_group_is_an_error(text: str, message: str) -> None:
-    with pytest.raises(ProcessError, match=message):
+    with pytest.raises(ConfigurationError, match=f"^user_name: .*{message}"):
         parse_identity(text)
 
 

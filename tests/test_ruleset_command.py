@@ -114,6 +114,16 @@ def test_a_ruleset_that_is_wrong_is_one_line_that_names_file_and_line(
     assert message in line
 
 
+def test_a_ruleset_that_is_not_there_is_one_line_that_names_where_it_was_given(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "x.toml", "ruleset = 'none.lua'")
+    message = "none.lua: No such file or directory"
+    for command in ((), ("check",)):
+        assert fails(2, *command, "-r", "none.lua", cwd=tmp_path) == f"-r: {message}"
+        assert fails(2, *command, "-c", "x.toml", cwd=tmp_path) == f"x.toml: ruleset: {message}"
+
+
 @pytest.mark.parametrize("name", ["config.lua", "config.lua.gz"])
 @pytest.mark.parametrize(
     "text",

@@ -118,11 +118,11 @@ class Engine:
 
         :raises ConfigurationError: naming the file, if it cannot be read or its script fails.
         """
-        text = read_script(path)
-        self.search_beside(path)
         try:
+            text = read_script(path)
+            self.search_beside(path)
             self.load(text, chunk_name(path))
-        except ScriptError as error:
+        except (ConfigurationError, ScriptError) as error:
             raise ConfigurationError(f"ruleset: {error}") from None
 
     def search_beside(self, path: Path | None) -> None:
