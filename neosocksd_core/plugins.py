@@ -236,10 +236,14 @@ class Plugins(Registry):
 
     # While a server runs: what a hook raises is logged, and the other plugins are asked all the same.
 
-    def reload_again(self, server: ServerContext) -> None:
-        """Let the plugins go back to the settings that were in force before."""
+    def reload_again(self, server: ServerContext, refusal: Exception) -> None:
+        """Let the plugins go back to the settings that were in force before.
+
+        *refusal*, for which they have to, is its receiver's to tell: a file that is broken is as broken now, and is not logged here too.
+        """
         for name, result in self.observe("reload", server=server):
-            _log_failure(server, name, "reload", result)
+            if not (isinstance(result, NeosocksdError) and str(result) == str(refusal)):
+                _log_failure(server, name, "reload", result)
 
     def report_stats(self, server: ServerContext, interval: float, query: str) -> list[str]:
         """The plugins' texts for the statistics page."""

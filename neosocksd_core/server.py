@@ -301,10 +301,10 @@ class Server:
                 self._plugins.reload(self)
                 self._bound.rebind(composition.places, fresh)
                 guarded = self._plugins.guarded_addresses(self) if self._runtime else []
-            except Exception:
+            except Exception as error:
                 self._settings = old
                 close_listeners(self._bound.release(self._composition.places))
-                self._plugins.reload_again(self)
+                self._plugins.reload_again(self, error)
                 raise
         except Exception:
             self._settings = old

@@ -609,5 +609,15 @@ def test_a_failing_reload_names_the_plugin_and_going_back_goes_on_regardless(
     with pytest.raises(PluginError, match="'bad': reload failed: ValueError: oops"):
         plugins.reload(server)
     with caplog.at_level(logging.ERROR, "neosocksd"):
-        plugins.reload_again(server)
+        plugins.reload_again(server, PluginError("no"))
     assert "plugin bad: reload failed: ValueError: oops" in caplog.text
+
+
+def test_what_refuses_a_reload_is_not_logged_again_on_the_way_back(
+    server: ServerContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    plugins = bare(Hooks(reload=ConfigurationError("users: broken")))
+    with pytest.raises(ConfigurationError) as caught:
+        plugins.reload(server)
+    plugins.reload_again(server, caught.value)
+    assert caplog.messages == []
