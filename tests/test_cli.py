@@ -405,6 +405,22 @@ def test_an_error_found_late_still_names_where_the_value_came_from(tmp_path: Pat
         assert fails(2, "-u", ":", *command) == "-u: expected [USER][:[GROUP]]"
 
 
+def test_what_a_plugin_finds_wrong_with_its_settings_names_the_file(tmp_path: Path) -> None:
+    config, none = tmp_path / "x.toml", tmp_path / "none"
+    for text, message in (
+        ("", "restapi: others can reach 0.0.0.0:1, so a token is needed"),
+        ("api_via_proxy = true", "api_via_proxy: every client of the proxy could"),
+        ("[rest_api]\ntoken = 'a b'", "rest_api.token: a token has visible ASCII"),
+        (f"api_token_file = '{none}'", f"api_token_file: {none}: No such file or directory"),
+        ("api_token_file = '/dev/null'", "api_token_file: /dev/null: the first line is empty"),
+    ):
+        config.write_text(f"restapi = '0.0.0.0:1'\n{text}")
+        assert fails(2, "-c", "x.toml", "check", cwd=tmp_path).startswith(f"x.toml: {message}")
+    config.write_text(f"api_token_file = '{none}'")
+    assert fails(2, "-c", str(config), "ctl", "stats").startswith(f"{config}: api_token_file: ")
+    assert fails(2, "--api", "0.0.0.0:1", "check").startswith("--api: others can reach")
+
+
 def test_settings_of_a_disabled_plugin_are_warned_of() -> None:
     done = run("--no-plugin", "forward", "-f", "127.0.0.1:1", "check")
     assert done.returncode == 0

@@ -84,10 +84,12 @@ def connect() -> ApiClient:
     from neosocksd_rest_api.config import RestApiSettings
     from neosocksd_rest_api.guard import read_token_file
 
-    settings = section(Invocation(sys.argv[1:], os.environ).configure().settings, RestApiSettings)
+    invocation = Invocation(sys.argv[1:], os.environ)
+    settings = section(invocation.configure().settings, RestApiSettings)
     token = settings.token.get_secret_value()
     if settings.token_file and not token:
-        token = read_token_file(settings.token_file).decode("latin-1")
+        with invocation.locating():
+            token = read_token_file(settings.token_file).decode("latin-1")
     return ApiClient(settings.listen[0] if settings.listen else DEFAULT_ADDRESS, token or None)
 
 

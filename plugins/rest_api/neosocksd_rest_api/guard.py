@@ -105,27 +105,27 @@ def make_guard(settings: RestApiSettings) -> Guard:
     token = _read_token(settings)
     if settings.via_proxy and not token:
         raise ConfigurationError(
-            "rest_api: every client of the proxy could reach the API, so via_proxy needs a token:"
+            "rest_api.via_proxy: every client of the proxy could reach the API, so a token is needed:"
             " --api-token or --api-token-file"
         )
     if not token:
         for address in settings.listen:
             if not _is_private(address):
                 raise ConfigurationError(
-                    f"rest_api: others can reach {address}, so a token is needed:"
+                    f"rest_api.listen: others can reach {address}, so a token is needed:"
                     " --api-token, --api-token-file, or listen on 127.0.0.1 or unix:PATH"
                 )
     return Guard(token, frozenset(host.lower() for host in settings.hosts))
 
 
 def _read_token(settings: RestApiSettings) -> bytes:
-    token = os.fsencode(settings.token.get_secret_value())
+    key, token = "token", os.fsencode(settings.token.get_secret_value())
     if settings.token_file:
         if token:
-            raise ConfigurationError("rest_api: token and token_file exclude each other")
-        token = read_token_file(settings.token_file)
+            raise ConfigurationError("rest_api.token: it and token_file exclude each other")
+        key, token = "token_file", read_token_file(settings.token_file)
     if len(token) > LONGEST_TOKEN or not all(0x21 <= byte <= 0x7E for byte in token):
-        raise ConfigurationError("rest_api: a token has visible ASCII characters only")
+        raise ConfigurationError(f"rest_api.{key}: a token has visible ASCII characters only")
     return token
 
 
@@ -139,9 +139,9 @@ def read_token_file(path: str) -> bytes:
             token = file.read(LONGEST_TOKEN + 2).partition(b"\n")[0].strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigurationError(f"rest_api: token_file {path!r}: {reason}") from None
+        raise ConfigurationError(f"rest_api.token_file: {path}: {reason}") from None
     if not token:
-        raise ConfigurationError(f"rest_api: token_file {path!r} holds no token")
+        raise ConfigurationError(f"rest_api.token_file: {path}: the first line is empty")
     return token
 
 

@@ -263,7 +263,7 @@ def test_a_name_that_changes_its_address_does_not_open_the_api_to_a_ruleset(
 
 
 def test_the_guard_can_be_dropped_where_there_is_a_token(serve: Serve) -> None:
-    with pytest.raises(ConfigurationError, match="via_proxy needs a token"):
+    with pytest.raises(ConfigurationError, match=r"^rest_api\.via_proxy: .* a token is needed"):
         make_guard(RestApiSettings(listen=("127.0.0.1:0",), via_proxy=True))
     server = start(serve, rest_api={"listen": "127.0.0.1:0", "token": TOKEN, "via_proxy": True})
     with Client(server.server.addresses_of("socks")[0]) as client:

@@ -24,7 +24,7 @@ def load_users(settings: StaticAuthSettings) -> Users:
         for name, password_hash in read_users_file(Path(settings.users_file)).items():
             if name in users:
                 raise ConfigurationError(
-                    f"static_auth: user {_shown(name)} stands in users and in {settings.users_file}"
+                    f"static_auth.users: user {_shown(name)} stands in {settings.users_file} too"
                 )
             users[name] = password_hash
     return users
