@@ -1,9 +1,10 @@
 """Control calls without a transport: what a plugin offers and a service such as the REST API publishes."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
+from neosocksd_core.containment import FAULTS, is_cancelled
 from neosocksd_core.services import require_callable
 
 
@@ -49,3 +50,21 @@ class Endpoint:
             m.isupper() for m in self.methods
         ):
             raise ValueError(f"the methods of {self.path} are no frozenset of names as GET")
+
+
+def answering(endpoint: Endpoint, report: Callable[[BaseException], None]) -> Endpoint:
+    """*endpoint*, whose ``handle`` always answers: what it raises, or gives that is no answer, is reported and an internal error."""
+
+    async def handle(request: EndpointRequest) -> EndpointResponse:
+        try:
+            answer: object = await endpoint.handle(request)
+            if not isinstance(answer, EndpointResponse):
+                raise TypeError(f"not an answer: {answer!r}")
+        except FAULTS as error:
+            if is_cancelled():
+                raise
+            report(error)
+            return EndpointResponse(500, b"internal error\n")
+        return answer
+
+    return replace(endpoint, handle=handle)

@@ -122,7 +122,7 @@ class ServerContext(Protocol):
         ...
 
     def endpoints(self) -> Mapping[str, Endpoint]:
-        """The control calls that the plugins offer, by path."""
+        """The control calls that the plugins offer, by path. One that fails is logged, with its plugin's name, and answers status 500."""
         ...
 
     def report_stats(self, interval: float, query: str) -> Sequence[str]:

@@ -11,6 +11,7 @@ import logging
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from socket import AddressFamily
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -19,7 +20,7 @@ from neosocksd_core import configuration
 from neosocksd_core.addresses import Chain, SocketAddress, parse_chain
 from neosocksd_core.composition import compose
 from neosocksd_core.dial import SERVER, Dialling
-from neosocksd_core.endpoints import Endpoint
+from neosocksd_core.endpoints import Endpoint, answering
 from neosocksd_core.errors import ConfigurationError, ListenError, NeosocksdError
 from neosocksd_core.listening import BoundSockets, close_listeners
 from neosocksd_core.log import NOTICE
@@ -180,8 +181,14 @@ class Server:
         return True
 
     def endpoints(self) -> Mapping[str, Endpoint]:
-        """The control calls that the plugins offer, by path."""
-        return self._plugins.endpoints(self)
+        """The control calls that the plugins offer, by path. One that fails is logged, with its plugin's name, and answers status 500."""
+        found = self._plugins.endpoints(self)
+        return {path: self._answering(path, endpoint) for path, endpoint in found.items()}
+
+    def _answering(self, path: str, endpoint: Endpoint) -> Endpoint:
+        # Whose it is is known now only: whoever asks next gets new ones.
+        where = f"plugin {self._plugins.giver_of(endpoint)}: endpoint {path}"
+        return answering(endpoint, partial(self._report, where=where))
 
     def report_stats(self, interval: float, query: str) -> Sequence[str]:
         """The plugins' texts for a statistics page."""

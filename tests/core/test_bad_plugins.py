@@ -3,7 +3,8 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -12,12 +13,15 @@ from neosocksd_core import (
     ClientConnection,
     Credentials,
     Endpoint,
+    EndpointRequest,
+    EndpointResponse,
     Forward,
     Hop,
     Reason,
     Reject,
     Request,
     Resolution,
+    ServerContext,
     SessionInfo,
     SocketAddress,
     hookimpl,
@@ -74,6 +78,10 @@ class Bad:
     @hookimpl
     def register_control_listeners(self) -> Any:
         return self.given.get("controls", ())
+
+    @hookimpl
+    def register_endpoints(self) -> Any:
+        return [replace(endpoint) for endpoint in self.given.get("endpoints", ())]
 
 
 class Answering:
@@ -278,6 +286,9 @@ async def fail(*_: object) -> None:
     raise ZeroDivisionError
 
 
+async def answer_nothing(*_: object) -> None: ...
+
+
 async def be_cancelled(*_: object) -> None:
     """What happens to whoever waits for a task that was cancelled."""
     raise asyncio.CancelledError
@@ -307,6 +318,32 @@ def test_a_control_connection_that_fails_ends_alone(
         with Client(server.addresses[1]) as client:
             client.expect_eof()
     expect_service(server, echo)
+
+
+@pytest.mark.logs_error("plugin bad: endpoint /x raised")
+@pytest.mark.parametrize("handle", [*FAILURES, answer_nothing])
+def test_a_call_that_fails_is_answered_as_an_internal_error(
+    serve: Serve, echo: EchoServer, handle: Callable[[EndpointRequest], Any], backend: str
+) -> None:
+    class Caller:
+        """A plugin that calls the endpoint, while somebody else asks for what there is."""
+
+        answers: ClassVar[list[EndpointResponse]] = []
+
+        @hookimpl
+        def register_services(self, server: ServerContext) -> Sequence[Service]:
+            async def call() -> None:
+                endpoint = server.endpoints()["/x"]
+                server.endpoints()
+                self.answers.append(await endpoint.handle(EndpointRequest("GET")))
+
+            return [Service("caller", call)]
+
+    endpoint = Endpoint("/x", frozenset({"GET"}), handle)
+    server = serve(plugins=[PlainPlugin, Bad(endpoints=[endpoint]), Caller])
+    server.wait_until(lambda s: s.lasterror)
+    expect_service(server, echo)
+    assert Caller.answers == [EndpointResponse(500, b"internal error\n")]
 
 
 def test_a_service_that_is_cancelled_with_the_server_is_no_error(

@@ -1,5 +1,6 @@
 """The API's HTTP, over sockets: framing, limits, order, and how it ends."""
 
+import asyncio
 import socket
 import threading
 import zlib
@@ -44,6 +45,9 @@ class EchoPlugin:
         async def fail(request: EndpointRequest) -> EndpointResponse:
             raise RuntimeError("the secret cause")
 
+        async def be_cancelled(request: EndpointRequest) -> EndpointResponse:
+            raise asyncio.CancelledError  # as of a task that was asked for its result
+
         async def refuse(request: EndpointRequest) -> EndpointResponse:
             return EndpointResponse(500, b"x" * 100_000)
 
@@ -54,6 +58,7 @@ class EchoPlugin:
             Endpoint("/hold", post, hold, "stops the whole server until it is released"),
             Endpoint("/look", frozenset({"GET"}), look),
             Endpoint("/fail", post, fail),
+            Endpoint("/be_cancelled", post, be_cancelled),
             Endpoint("/refuse", post, refuse),
         )
 
@@ -305,9 +310,12 @@ def test_answers_are_deflated_for_those_who_accept_it(caller: Client) -> None:
     assert read_answer(caller)[2] == b"short"
 
 
-@pytest.mark.logs_error("rest_api: POST /fail failed")
-def test_what_an_endpoint_raises_is_not_told_to_the_caller(backend: str, caller: Client) -> None:
-    caller.send(post("/fail"))
+@pytest.mark.logs_error("plugin echo_plugin: endpoint /")
+@pytest.mark.parametrize("path", ["/fail", "/be_cancelled"])
+def test_what_an_endpoint_raises_is_logged_as_its_plugins_and_not_told_to_the_caller(
+    backend: str, path: str, caller: Client
+) -> None:
+    caller.send(post(path))
     status, fields, body = read_answer(caller)
     assert (status, body) == (500, b"internal error\n")
     assert fields["content-type"].startswith("text/plain")
