@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from neosocksd_core.reasons import Reason
     from neosocksd_core.requests import (
         AddressType,
+        Answered,
         Associate,
         Authenticate,
         Bind,
@@ -58,6 +59,7 @@ __all__ = [
     "Address",
     "AddressError",
     "AddressType",
+    "Answered",
     "Associate",
     "Authenticate",
     "Authenticator",
@@ -149,6 +151,7 @@ _HOME = {
     "reasons": ("Reason",),
     "requests": (
         "AddressType",
+        "Answered",
         "Associate",
         "Authenticate",
         "Bind",

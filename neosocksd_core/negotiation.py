@@ -35,6 +35,7 @@ from neosocksd_core.protocols import Handshake
 from neosocksd_core.reactor import Watch
 from neosocksd_core.reasons import Reason
 from neosocksd_core.requests import (
+    Answered,
     Associate,
     Authenticate,
     Bind,
@@ -206,6 +207,8 @@ class Negotiation:
                 self._associate(event)
             case Authenticate():
                 self._judge(event.credentials)
+            case Answered():
+                self._session.end("done", self._pipeline.closer.linger)
             case _:
                 raise TypeError(f"not an event: {event!r}")
 

@@ -74,8 +74,8 @@ class Bind:
 class Associate:
     """The client asks for a relay of datagrams (UDP ASSOCIATE of RFC 1928 section 4), which lasts as long as its connection.
 
-    ``source`` is where it means to send them from, as far as it knows: the host may be unspecified or empty, the port 0. It is granted with the address at which
-    we take them; ``codec`` tells how they travel between client and us.
+    ``source`` is where it means to send them from, as far as it knows: the host may be unspecified or empty, the port 0. It
+    is granted with the address at which we take them; ``codec`` tells how they travel between client and us.
     """
 
     source: Address
@@ -87,7 +87,13 @@ class Associate:
 ClientRequest = Connect | Bind | Associate
 """What a client can ask for."""
 
-HandshakeEvent = Authenticate | ClientRequest
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The client had a request that the handshake has answered by itself; the session closes when the reply is sent."""
+
+
+HandshakeEvent = Authenticate | ClientRequest | Answered
 
 
 # What a router answers.

@@ -7,7 +7,7 @@ from neosocksd_core.addresses import SocketAddress
 from neosocksd_core.errors import DialError, ProtocolError
 from neosocksd_core.protocols import ClientHandshake, Handshake
 from neosocksd_core.reasons import Reason
-from neosocksd_core.requests import Authenticate, Connect, HandshakeEvent
+from neosocksd_core.requests import Answered, Authenticate, Connect, HandshakeEvent
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ def feed(
     pieces: Iterable[bytes] | bytes,
     judge: Callable[[Authenticate], bool] | None = None,
 ) -> Fed:
-    """Feed the server's side of a protocol, as a session would, up to the request or the error. Bytes alone are one piece.
+    """Feed the server's side of a protocol, as a session would, up to the request, an answer of its own, or the error. Bytes alone are one piece.
 
     *judge* answers for the authenticator; without one, all credentials are good. Pieces that come after the
     request are what the session would keep, and stand in ``trailing``.
@@ -33,7 +33,7 @@ def feed(
     fed = Fed()
     asked = False
     for piece in _pieces(pieces):
-        if asked or fed.error is not None:
+        if asked or fed.error is not None or Answered() in fed.events:
             fed.trailing += piece
             continue
         machine.receive_data(piece)
@@ -59,7 +59,7 @@ def _take_events(
             return False
         fed.events.append(event)
         if not isinstance(event, Authenticate):
-            return True
+            return not isinstance(event, Answered)
         accepted = judge is None or judge(event)
         machine.judge(accepted)
         fed.sent += machine.data_to_send()

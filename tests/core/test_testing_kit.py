@@ -17,9 +17,11 @@ import pytest
 
 from neosocksd_core import (
     Address,
+    Answered,
     Authenticate,
     Connect,
     DialError,
+    HandshakeEvent,
     Hop,
     ListenError,
     PluginError,
@@ -298,6 +300,22 @@ def test_a_machine_is_fed_as_a_session_feeds_it(pieces: tuple[bytes, ...]) -> No
     fed = feed(PlainHandshake(), (b"nonsense\n", b"more"))
     assert isinstance(fed.error, ProtocolError)
     assert fed.sent.startswith(b"no, ")
+
+
+class Greeter(PlainHandshake):
+    """Answers a greeting by itself."""
+
+    def next_event(self) -> HandshakeEvent | None:
+        """Whatever comes is one."""
+        self._output += b"hello\n"
+        return Answered()
+
+
+def test_a_machine_that_has_answered_is_fed_no_more() -> None:
+    fed = feed(Greeter(), (b"hi", b"hi"))
+    assert (fed.events, fed.sent, fed.error, fed.trailing) == ([Answered()], b"hello\n", None, b"")
+    with pytest.raises(DialError):
+        pair(Greeter(), PlainClientHandshake(HOP, TARGET))
 
 
 def test_a_dialers_machine_is_fed_as_a_dial_feeds_it() -> None:

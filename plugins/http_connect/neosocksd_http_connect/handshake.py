@@ -6,6 +6,7 @@ from neosocksd_core import (
     Address,
     AddressError,
     AddressType,
+    Answered,
     Authenticate,
     Connect,
     Filter,
@@ -160,14 +161,11 @@ class HttpHandshake:
         return Authenticate(credentials)
 
     def _ask(self) -> HandshakeEvent | None:
-        """Ask for the connection to the target, unless the request ends here.
-
-        :raises ProtocolError: if so; it is answered already.
-        """
+        """Ask for the connection to the target, unless the request ends here."""
         if self._request is not None and forwards_left(self._request) == 0:
             self._stage = _Stage.NOTHING
             self._out += answer_as_recipient(self._client, self._request)
-            raise ProtocolError("answered here, for Max-Forwards is 0")
+            return Answered()
         self._stage = _Stage.GRANT
         return self._connect
 

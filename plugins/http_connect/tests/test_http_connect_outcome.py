@@ -110,6 +110,16 @@ def test_a_clients_malformed_body_is_no_success_and_not_the_upstreams_fault(
     assert outcomes.seen[0].startswith("protocol error: ")
 
 
+def test_an_answer_to_a_request_that_may_go_no_further_is_nobodys_fault(
+    proxy: RunningServer, outcomes: Outcomes
+) -> None:
+    with Client(proxy.address) as client:
+        client.send(b"OPTIONS http://h/ HTTP/1.1\r\nMax-Forwards: 0\r\n\r\n")
+        assert client.receive_until_closed().startswith(b"HTTP/1.1 200 ")
+    proxy.wait_idle()
+    assert outcomes.seen == ["done"]
+
+
 def test_a_session_that_is_closed_from_outside_says_so(
     proxy: RunningServer, origin: Peer, outcomes: Outcomes
 ) -> None:
