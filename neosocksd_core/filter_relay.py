@@ -35,6 +35,10 @@ _OUTCOMES = {
 }
 
 
+_CLIENT_UNREAD = (FilterState.HOLD, FilterState.NEXT)
+"""What the client sends is its next request's turn; until then it stays where it is."""
+
+
 class Side:
     """One peer: its socket, what waits to be sent to it, and what has ended."""
 
@@ -166,7 +170,7 @@ class FilterRelay:
             if client.shut and upstream.shut:
                 self._end(Outcome.CLOSE)
             else:
-                _update(client, upstream)
+                _update(client, upstream, may_read=state not in _CLIENT_UNREAD)
                 _update(upstream, client)
 
     def _send(self, side: Side) -> bool:
@@ -206,9 +210,10 @@ class FilterRelay:
             finish(outcome)
 
 
-def _update(side: Side, other: Side) -> None:
+def _update(side: Side, other: Side, may_read: bool = True) -> None:
     """Watch *side* for what it is needed for next."""
-    reading = not side.ended and not other.queued and len(side.queued) < MAX_QUEUED
+    has_room = not other.queued and len(side.queued) < MAX_QUEUED
+    reading = may_read and has_room and not side.ended
     events = (READ if reading else 0) | (WRITE if side.queued else 0)
     if reading:
         side.resting = False

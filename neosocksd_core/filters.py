@@ -13,10 +13,13 @@ class FilterState(enum.Enum):
 
     RELAY = "relay"
     """Go on feeding both directions."""
+    HOLD = "hold"
+    """As RELAY, but leave the client unread: it has sent enough for now."""
     TUNNEL = "tunnel"
     """Step aside: from here on bytes pass untouched in both directions."""
     NEXT = "next"
-    """The exchange is over and the client may send another request: close the upstream, hand the client back to its handshake."""
+    """The exchange is over and the client may send another request, which is left unread: close the upstream, hand the client back to
+    its handshake."""
     CLOSE = "close"
     """Close both connections in an orderly way."""
     ABORT = "abort"
@@ -28,7 +31,7 @@ class Filter(Protocol):
 
     What it has queued before the first feeding (a request that is forwarded, say) is sent first.
     The relay feeds it from either side and sends what it has queued for either side. It is fed only while what it queued
-    before has been sent, so it needs no bounds of its own beyond what one feeding (64 KiB at most) can cause.
+    before has been sent and its state says so, so it needs no bounds of its own beyond what one feeding (64 KiB at most) can cause.
     """
 
     def from_client(self, data: bytes) -> None:
@@ -119,9 +122,10 @@ class Stack:
 
     @property
     def state(self) -> FilterState:
-        if self._outer is None or self._outer.state is FilterState.RELAY:
-            return self._inner.state
-        return self._outer.state
+        outer = FilterState.RELAY if self._outer is None else self._outer.state
+        inner = self._inner.state
+        goes_on = outer in (FilterState.RELAY, FilterState.HOLD)
+        return inner if goes_on and inner is not FilterState.RELAY else outer
 
     @property
     def failure(self) -> NeosocksdError | None:

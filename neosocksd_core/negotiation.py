@@ -88,6 +88,7 @@ class Negotiation:
         "_early_data",
         "_handshake",
         "_is_over",
+        "_is_pipelined",
         "_pipeline",
         "_request",
         "_session",
@@ -111,6 +112,8 @@ class Negotiation:
         self._work: Dial | Routing | Binding | anyio.CancelScope | None = None
         """What the client waits for."""
         self._is_over = False
+        self._is_pipelined = False
+        """The request had come before the one before it was served; what follows it may wait as long."""
         self.is_idle = False
         """The connection has served a request before, and nothing of another has come yet."""
 
@@ -192,12 +195,13 @@ class Negotiation:
         if reply and not self._send(reply):
             return
         if event is not None:
+            self._is_pipelined |= self.is_idle
             self._wake()
         match event:
             case None:
                 pass
             case Connect():
-                self._begin(event)
+                self._begin(event, unread=self._is_pipelined and not event.awaits_reply)
                 self._route(event)
             case Bind():
                 self._begin(event)
@@ -238,7 +242,7 @@ class Negotiation:
             self._pipeline.report(error, "authenticator", authenticator)
             verdict = False
         if isawaitable(verdict):
-            self._watch.callback = self._on_early_data
+            self._watch_early(unread=self._is_pipelined)
             self._work = self._pipeline.reactor.spawn(
                 partial(self._await_verdict, credentials, verdict),
                 name=f"authenticate {self._session.id}",
@@ -279,10 +283,10 @@ class Negotiation:
 
     # routing and dialing
 
-    def _begin(self, request: ClientRequest) -> None:
-        """It is known what the client asks for."""
+    def _begin(self, request: ClientRequest, *, unread: bool = False) -> None:
+        """It is known what the client asks for. *unread* as in :meth:`_watch_early`."""
         self._request = self._session.request = request
-        self._watch.callback = self._on_early_data
+        self._watch_early(unread=unread)
         self._pipeline.counters.num_request += 1
 
     def _route(self, connect: Connect) -> None:
@@ -402,6 +406,12 @@ class Negotiation:
 
     # the client, while it waits
 
+    def _watch_early(self, *, unread: bool) -> None:
+        """Watch for what the client does while it waits; *unread*: but for its breaking off, which is told anyway."""
+        self._watch.callback = self._on_early_data
+        if unread:
+            self._watch.want(0)
+
     def _on_early_data(self, events: int) -> None:
         """The client sends, ends or breaks while it waits for its answer."""
         room = MAX_EARLY_DATA - len(self._early_data)
@@ -429,10 +439,9 @@ class Negotiation:
         return awaits_reply and not self._early_data
 
     def _resume_reading(self) -> None:
-        """Watch the client again, should it have ended or sent too much while it waited."""
-        if self._client_ended or len(self._early_data) >= MAX_EARLY_DATA:
-            self._client_ended = False
-            self._watch.want(READ)
+        """Read from the client again, should it have ended or sent too much while it waited."""
+        self._client_ended = False
+        self._watch.want(READ)
 
     def _end_after_reply(self, outcome: str) -> None:
         """Send what the handshake has queued, and close so that the client can read it."""

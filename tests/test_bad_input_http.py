@@ -4,7 +4,9 @@ The machine's own tests go through the spellings; here it is shown that nothing 
 the client can read its answer, and that nothing is left behind.
 """
 
+import socket
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -405,6 +407,40 @@ def test_h22_a_pipelined_request_goes_to_its_own_upstream(
             upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond")
             assert b"first" in client.receive_until(b"second")
     assert proxy.wait_idle().num_request == 2
+
+
+def test_requests_that_are_sent_far_ahead_are_left_unread_until_their_turn(
+    proxy: RunningServer, origin: Peer
+) -> None:
+    number, length = 60, 7000
+    requests = [get(origin.address, b"A: %d%b" % (at, b"x" * length)) for at in range(number)]
+    with Client(proxy.address) as client:
+        client.send(b"".join(requests))
+        for at in range(number):
+            with origin.accept() as upstream:
+                assert b"\r\nA: %dx" % at in upstream.receive_until(b"\r\n\r\n")
+                upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            assert b"onnection: close" not in client.receive_until(b"\r\n\r\nok")
+    assert proxy.wait_idle().num_success == number
+
+
+def test_who_sends_ahead_without_end_is_not_read_into_memory(serve: Serve, origin: Peer) -> None:
+    proxy = start(serve, {"tcp_rcvbuf": 16384})
+    number, sent = 60, 0
+    with Client(proxy.address) as client, client.socket.dup() as ahead:
+        ahead.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+        ahead.setblocking(False)
+        client.send(get(origin.address) * number)
+        for _ in range(number):
+            with suppress(BlockingIOError):
+                while True:
+                    sent += ahead.send(b"x" * 16384)
+            with origin.accept() as upstream:
+                upstream.receive_until(b"\r\n\r\n")
+                upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            client.receive_until(b"\r\n\r\nok")
+    proxy.wait_idle()
+    assert sent < 1 << 19
 
 
 @pytest.mark.parametrize("junk", [b"\0", b"\x06", b"\x16\x03\x01", b"@"])

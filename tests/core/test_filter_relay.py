@@ -24,6 +24,8 @@ class Upper:
     """Makes upper case of what goes up and lower case of what comes down; a byte can change its state."""
 
     STATES = {  # noqa: RUF012
+        b"H": FilterState.HOLD,
+        b"R": FilterState.RELAY,
         b"T": FilterState.TUNNEL,
         b"N": FilterState.NEXT,
         b"C": FilterState.CLOSE,
@@ -211,6 +213,34 @@ def test_a_peer_that_does_not_read_stops_the_other_and_little_waits_for_it() -> 
         assert joined.client.receive(sent) == b"x" * sent
 
     play(script, receive_buffer=4096)
+
+
+def test_a_client_is_left_unread_as_long_as_the_filter_says() -> None:
+    def script(joined: Joined) -> None:
+        joined.upstream.send(b"WAITH")
+        joined.client.expect(b"wait")
+        joined.client.socket.settimeout(0.2)
+        sent = 0
+        with pytest.raises(TimeoutError):
+            while True:
+                sent += joined.client.socket.send(b"x" * 65536)
+        assert joined.relay.counts() == (0, 4)
+        joined.upstream.send(b"GO ONR")
+        assert joined.upstream.receive(sent) == b"X" * sent
+        joined.client.expect(b"go on")
+
+    play(script, receive_buffer=4096)
+
+
+def test_a_client_that_is_left_unread_costs_nothing_when_it_breaks_and_is_found_out_later() -> None:
+    def script(joined: Joined) -> None:
+        joined.upstream.send(b"WAITH")
+        joined.client.expect(b"wait")
+        joined.client.reset()
+        joined.upstream.send(b"GO ONR")
+        assert joined.outcome() is Outcome.ABORT
+
+    play(script)
 
 
 def test_a_backlog_is_delivered_although_the_sender_has_gone() -> None:

@@ -132,6 +132,14 @@ def test_what_either_filter_wants_is_wanted_the_outer_one_first() -> None:
         assert combined.state is state
 
 
+def test_a_client_that_is_to_be_left_unread_is_while_the_inner_filter_goes_on() -> None:
+    outer, inner = Cipher(1), Cipher(2)
+    combined = stack([outer, inner])
+    for changed, state in ((outer, FilterState.HOLD), (inner, FilterState.CLOSE)):
+        changed.state = state
+        assert combined.state is state
+
+
 def test_a_failure_of_either_filter_is_told_the_outer_ones_first() -> None:
     outer, inner = Cipher(1), Cipher(2)
     combined = stack([outer, inner])

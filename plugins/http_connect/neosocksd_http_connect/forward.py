@@ -25,8 +25,8 @@ from neosocksd_http_connect.rewriting import (
 )
 
 MAX_PIPELINED = 65536
-"""Bytes that a client may send ahead of its next request's turn; beyond that they are dropped, and
-the connection ends with this exchange.
+"""Once so many bytes are here that a client has sent ahead of its next request's turn, the rest is left unread until then
+(RFC 9112 section 9.3.2).
 """
 
 
@@ -41,7 +41,6 @@ class Forwarding:
     __slots__ = (
         "_client",
         "_failure",
-        "_last",
         "_left",
         "_state",
         "_to_client",
@@ -57,8 +56,6 @@ class Forwarding:
         self._to_upstream: list[bytes] = []
         self._state = FilterState.RELAY
         self._failure: NeosocksdError | None = None
-        self._last = False
-        """The client's connection ends with this exchange."""
         self._left = False
         """The client sends nothing more."""
         head = upstream_request(request, target, client.framing)
@@ -68,7 +65,8 @@ class Forwarding:
     @property
     def state(self) -> FilterState:
         """What becomes of the two connections."""
-        return self._state
+        is_ahead = self._client.reading is State.DONE and self._client.buffered >= MAX_PIPELINED
+        return FilterState.HOLD if is_ahead and self._state is FilterState.RELAY else self._state
 
     @property
     def failure(self) -> NeosocksdError | None:
@@ -101,19 +99,13 @@ class Forwarding:
         """Go on with the request's body; what follows it is kept for the next exchange."""
         if self._state is FilterState.TUNNEL:
             self._to_upstream.append(data)
-        elif self._state in (FilterState.RELAY, FilterState.NEXT):
+        elif self._state is FilterState.RELAY:
             if data:
                 self._client.feed(data)
             else:
                 self._left = True
                 self._client.feed_eof()
-            if self._state is FilterState.RELAY:
-                self._read_client()
-            if self._left and not self._client.buffered:  # no further request
-                self._end_after_this()
-            if self._client.reading is State.DONE and self._client.buffered > MAX_PIPELINED:
-                self._end_after_this()
-                self._client.trailing_data()
+            self._read_client()
 
     def from_upstream(self, data: bytes) -> None:
         """Go on with the response."""
@@ -153,7 +145,7 @@ class Forwarding:
                     case InformationalResponse():
                         self._to_client.append(self._client.send(client_interim(event)))
                     case Response():
-                        last = self._last or self._client.reading is not State.DONE
+                        last = self._is_last or self._client.reading is not State.DONE
                         answer = client_response(event, last)
                         self._to_client.append(self._client.send(answer))
                     case Data():
@@ -171,21 +163,21 @@ class Forwarding:
         """Make a tunnel of the connection, as the upstream agreed to."""
         if response.headers.tokens(b"upgrade") != (WEBSOCKET,):
             raise RemoteProtocolError("the upstream switches to another protocol")
-        if self._left or self._last:
-            raise RemoteProtocolError("the client has left, or has sent too far ahead")
+        if self._left:
+            raise RemoteProtocolError("the client has left")
         self._to_client.append(self._client.send(client_interim(response)))
         self._to_client.append(self._upstream.trailing_data())
         self._to_upstream.append(self._client.trailing_data())
         self._state = FilterState.TUNNEL
 
     def _finish(self) -> None:
-        again = self._client.reusable and not self._last
+        again = self._client.reusable and not self._is_last
         self._state = FilterState.NEXT if again else FilterState.CLOSE
 
-    def _end_after_this(self) -> None:
-        self._last = True
-        if self._state is FilterState.NEXT:
-            self._state = FilterState.CLOSE
+    @property
+    def _is_last(self) -> bool:
+        """The client has left, and no further request of it is here."""
+        return self._left and not self._client.buffered
 
     def _give_up(self, failure: NeosocksdError, status: int) -> None:
         self._failure = failure

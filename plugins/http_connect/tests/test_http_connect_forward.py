@@ -458,27 +458,21 @@ def test_pipelined_requests_are_served_in_order() -> None:
         assert exchange.state() is FilterState.NEXT
 
 
-def test_a_client_that_sends_too_far_ahead_is_cut_off_after_its_response() -> None:
+def test_a_client_that_sends_far_ahead_is_left_unread_until_its_turn() -> None:
     exchange = Exchange(GET)
-    for _ in range(100):
-        exchange.from_client(b"x" * 65536)
+    ahead = GET * (MAX_PIPELINED // len(GET))
+    exchange.from_client(ahead)
+    assert exchange.state() is FilterState.RELAY
+    exchange.from_client(GET)
+    assert exchange.state() is FilterState.HOLD
     exchange.from_upstream(EMPTY)
-    assert b"\r\nConnection: close\r\n" in exchange.down
-    assert exchange.state() is FilterState.CLOSE
-    exchange = Exchange(GET)
-    exchange.from_upstream(EMPTY)
+    assert b"Connection: close" not in exchange.down
+    assert exchange.state() is FilterState.NEXT
+    exchange.begin()
+    assert exchange.state() is FilterState.RELAY
+    exchange = Exchange(b"POST http://h/ HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n")
     exchange.from_client(b"x" * MAX_PIPELINED)
-    assert exchange.state() is FilterState.NEXT  # a reset
-    exchange.from_client(b"x")
-    assert exchange.state() is FilterState.CLOSE
-    exchange.from_client(b"x")
-
-
-def test_a_client_that_leaves_after_its_response_has_no_next_request() -> None:
-    exchange = Exchange(GET)
-    exchange.from_upstream(EMPTY)
-    exchange.from_client(b"")
-    assert exchange.state() is FilterState.CLOSE
+    assert exchange.state() is FilterState.RELAY
 
 
 def test_a_client_that_leaves_within_its_response_has_no_next_request() -> None:
@@ -490,14 +484,10 @@ def test_a_client_that_leaves_within_its_response_has_no_next_request() -> None:
     assert exchange.state() is FilterState.CLOSE
 
 
-@pytest.mark.parametrize("answered", [False, True])
-def test_a_client_that_ends_behind_several_requests_gets_a_response_to_each(answered: bool) -> None:
+def test_a_client_that_ends_behind_several_requests_gets_a_response_to_each() -> None:
     exchange = Exchange(GET * 2)
-    if answered:
-        exchange.from_upstream(EMPTY)
     exchange.from_client(b"")
-    if not answered:
-        exchange.from_upstream(EMPTY)
+    exchange.from_upstream(EMPTY)
     assert b"Connection: close" not in exchange.down
     assert exchange.state() is FilterState.NEXT
     exchange.begin()
@@ -574,7 +564,7 @@ def test_a_websocket_that_the_server_declines_is_an_exchange() -> None:
     assert exchange.state() is FilterState.NEXT
 
 
-@pytest.mark.parametrize("early", [[b""], [b"x", b""], [b"x" * (MAX_PIPELINED + 1)]])
+@pytest.mark.parametrize("early", [[b""], [b"x", b""]])
 def test_a_websocket_that_can_lack_bytes_is_no_tunnel(early: list[bytes]) -> None:
     exchange = Exchange(WEBSOCKET)
     for piece in early:
