@@ -166,7 +166,8 @@ class FilterRelay:
         elif not client.queued and not upstream.queued and state is FilterState.TUNNEL:
             self._end(Outcome.TUNNEL)
         else:
-            self._shut_down_what_ended()
+            if state is not FilterState.TUNNEL:  # that finds the ends by itself
+                self._shut_down_what_ended()
             if client.shut and upstream.shut:
                 self._end(Outcome.CLOSE)
             else:

@@ -80,8 +80,8 @@ class Forwarding:
 
     @property
     def upstream_ended(self) -> bool:
-        """False: servers take half a connection for an abandoned one."""
-        return False
+        """True of a tunnel whose client has ended. Before that servers take half a connection for an abandoned one."""
+        return self._left and self._state is FilterState.TUNNEL
 
     def to_client(self) -> bytes:
         """Take the bytes queued for the client."""
@@ -163,8 +163,6 @@ class Forwarding:
         """Make a tunnel of the connection, as the upstream agreed to."""
         if response.headers.tokens(b"upgrade") != (WEBSOCKET,):
             raise RemoteProtocolError("the upstream switches to another protocol")
-        if self._left:
-            raise RemoteProtocolError("the client has left")
         self._to_client.append(self._client.send(client_interim(response)))
         self._to_client.append(self._upstream.trailing_data())
         self._to_upstream.append(self._client.trailing_data())

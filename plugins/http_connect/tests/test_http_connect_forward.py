@@ -564,14 +564,20 @@ def test_a_websocket_that_the_server_declines_is_an_exchange() -> None:
     assert exchange.state() is FilterState.NEXT
 
 
-@pytest.mark.parametrize("early", [[b""], [b"x", b""]])
-def test_a_websocket_that_can_lack_bytes_is_no_tunnel(early: list[bytes]) -> None:
+@pytest.mark.parametrize("early", [b"", b"x", b"x" * (MAX_PIPELINED + 1)])
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_websocket_whose_client_is_early_lacks_nothing(early: bytes, ended: bool) -> None:
     exchange = Exchange(WEBSOCKET)
-    for piece in early:
-        exchange.from_client(piece)
+    if early:
+        exchange.from_client(early)
+    if ended:
+        exchange.from_client(b"")
+    assert not exchange.filter.upstream_ended
     exchange.from_upstream(SWITCHING)
-    assert exchange.down.startswith(b"HTTP/1.1 502 ")
-    assert exchange.state() is FilterState.CLOSE
+    assert exchange.down.startswith(b"HTTP/1.1 101 ")
+    assert exchange.up.endswith(b"\r\n\r\n" + early)
+    assert exchange.filter.state is FilterState.TUNNEL
+    assert exchange.filter.upstream_ended is ended
 
 
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket, h2c", b""])

@@ -150,6 +150,26 @@ def test_each_exchange_of_a_connection_counts_by_itself(
     assert outcomes.seen == ["done"] * 3
 
 
+def test_a_websocket_whose_client_has_half_closed_is_one(
+    proxy: RunningServer, origin: Peer, outcomes: Outcomes
+) -> None:
+    with Client(proxy.address) as client:
+        client.send(
+            b"GET http://127.0.0.1:%d/ HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nup"
+            % origin.port
+        )
+        client.finish()
+        with origin.accept() as upstream:
+            upstream.receive_until(b"\r\n\r\n")
+            upstream.send(b"HTTP/1.1 101 Fine\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+            assert upstream.receive_until_closed() == b"up"
+            upstream.send(b"down")
+            upstream.finish()
+            assert client.receive_until_closed().endswith(b"\r\n\r\ndown")
+    proxy.wait_idle()
+    assert outcomes.seen == ["done"]
+
+
 def test_a_websocket_counts_once_it_stands(
     proxy: RunningServer, origin: Peer, outcomes: Outcomes
 ) -> None:
