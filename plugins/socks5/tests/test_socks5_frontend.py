@@ -57,6 +57,7 @@ def play(pieces: list[bytes], *, auth_required: bool = False, accept: bool = Tru
                     outcome.sent += machine.data_to_send()
                     outcome.trailing = machine.trailing_data() + b"".join(pieces[index + 1 :])
                     return outcome
+                assert isinstance(event, Authenticate)
                 outcome.authenticated = event.credentials
                 machine.judge(accept)
                 outcome.failed = not accept
