@@ -5,7 +5,7 @@ the client can read its answer, and that nothing is left behind.
 """
 
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import suppress
 from typing import Any
 
@@ -20,11 +20,10 @@ from neosocksd_core.testing import (
     EchoServer,
     Peer,
     RunningServer,
+    Serve,
     closed_address,
     in_one_write,
 )
-
-Serve = Callable[..., RunningServer]
 
 
 @pytest.fixture

@@ -1,15 +1,11 @@
 """A client that ends its side before it is answered: where it can have nothing more to say it has gone, and so has all that was
 done for it; where it has said something, or its request is itself forwarded, the end is a half-close."""
 
-from collections.abc import Callable
-
 import anyio
 import pytest
 
 from neosocksd_core import Decision, Forward, Request
-from neosocksd_core.testing import Client, EchoServer, Peer, RunningServer
-
-Serve = Callable[..., RunningServer]
+from neosocksd_core.testing import Client, EchoServer, Peer, RunningServer, Serve
 
 SETTINGS = {"shared_listen": "127.0.0.1:0"}
 

@@ -8,7 +8,6 @@ import shutil
 import signal
 import ssl
 import venv
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +20,8 @@ from neosocksd_core.testing import (
     Connection,
     EchoServer,
     PlainPlugin,
-    RunningServer,
     ScriptedPeer,
+    Serve,
     closed_address,
 )
 from tests.peers.daemons import LOOPBACK, Daemon, Neosocksd, find, python, run
@@ -30,7 +29,6 @@ from tests.peers.origin import PAGE, serve_web
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
-Serve = Callable[..., RunningServer]
 
 NOT_ALLOWED = 2
 CONNECTION_REFUSED = 5

@@ -34,7 +34,7 @@ from neosocksd_core.testing.peers import (
     closed_address,
 )
 from neosocksd_core.testing.plain import PlainPlugin, plain_request
-from neosocksd_core.testing.running import BACKENDS, RunningServer, make_server, run_async
+from neosocksd_core.testing.running import BACKENDS, RunningServer, Serve, make_server, run_async
 
 __all__ = [
     "BACKENDS",
@@ -51,6 +51,7 @@ __all__ = [
     "PlainPlugin",
     "RunningServer",
     "ScriptedPeer",
+    "Serve",
     "byte_by_byte",
     "closed_address",
     "every_split",

@@ -13,7 +13,7 @@
 A test that provokes an error in the log names it: ``@pytest.mark.logs_error("router raised")``.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,9 +22,7 @@ import pytest
 # The rest is imported where it is used: this module is loaded wherever neosocksd is installed, be the kit used or not.
 if TYPE_CHECKING:
     from neosocksd_core.testing.peers import EchoServer
-    from neosocksd_core.testing.running import Backend, RunningServer
-
-    Serve = Callable[..., RunningServer]
+    from neosocksd_core.testing.running import Backend, Serve
 
 _FAILED = pytest.StashKey[bool]()
 

@@ -230,3 +230,7 @@ def _alone(error: BaseException) -> BaseException:
             return _alone(group.exceptions[0])
         return group
     return error
+
+
+Serve = Callable[..., RunningServer]
+"""What the fixture ``serve`` gives: a function that takes the arguments of :class:`RunningServer` and starts one."""

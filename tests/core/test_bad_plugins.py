@@ -33,12 +33,11 @@ from neosocksd_core.testing import (
     EchoServer,
     PlainPlugin,
     RunningServer,
+    Serve,
     closed_address,
     plain_request,
 )
 from neosocksd_core.testing.plain import PlainFrontend, PlainHandshake
-
-Serve = Callable[..., RunningServer]
 
 
 class Bad:

@@ -32,12 +32,11 @@ from neosocksd_core.testing import (
     PlainPlugin,
     RunningServer,
     ScriptedPeer,
+    Serve,
     closed_address,
     plain_request,
 )
 from neosocksd_core.testing.plain import PlainClientHandshake
-
-Serve = Callable[..., RunningServer]
 
 
 def through(serve: Serve, *hops: tuple[str, int], **settings: Any) -> RunningServer:

@@ -1,10 +1,6 @@
 """The idle limit, through a running server."""
 
-from collections.abc import Callable
-
-from neosocksd_core.testing import Client, EchoServer, PlainPlugin, RunningServer, plain_request
-
-Serve = Callable[..., RunningServer]
+from neosocksd_core.testing import Client, EchoServer, PlainPlugin, Serve, plain_request
 
 SETTINGS = {"listen": "127.0.0.1:0", "idle_timeout": 0.2}
 

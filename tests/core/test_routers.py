@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import anyio
 import pytest
@@ -28,12 +28,12 @@ from neosocksd_core.testing import (
     Peer,
     PlainPlugin,
     RunningServer,
+    Serve,
     plain_request,
     run_async,
 )
 from neosocksd_core.testing.running import Backend
 
-Serve = Callable[..., RunningServer]
 TARGET = ("192.0.2.1", 80)
 
 

@@ -1,7 +1,7 @@
 """What exists while a server runs: services, and the listeners that plugins serve by themselves."""
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
@@ -10,9 +10,14 @@ import pytest
 from neosocksd_core import ListenError, hookimpl
 from neosocksd_core.plugins import Plugins
 from neosocksd_core.services import ControlListener, Service
-from neosocksd_core.testing import Client, Connection, PlainPlugin, RunningServer, plain_request
-
-Serve = Callable[..., RunningServer]
+from neosocksd_core.testing import (
+    Client,
+    Connection,
+    PlainPlugin,
+    RunningServer,
+    Serve,
+    plain_request,
+)
 
 
 class Greeter:

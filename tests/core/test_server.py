@@ -39,13 +39,13 @@ from neosocksd_core.testing import (
     Peer,
     PlainPlugin,
     RunningServer,
+    Serve,
     make_server,
     plain_request,
     run_async,
 )
 from neosocksd_core.testing.running import Backend
 
-Serve = Callable[..., RunningServer]
 FREE = {"listen": "127.0.0.1:0"}
 
 

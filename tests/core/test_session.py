@@ -1,6 +1,6 @@
 """The session pipeline through a running server: routers and authenticators of every kind, observers, time limits, early ends."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import anyio
 import pytest
@@ -31,12 +31,12 @@ from neosocksd_core.testing import (
     Peer,
     PlainPlugin,
     RunningServer,
+    Serve,
     closed_address,
     plain_request,
 )
 from neosocksd_core.testing.plain import PlainFrontend, PlainHandshake
 
-Serve = Callable[..., RunningServer]
 TARGET = ("192.0.2.1", 80)
 
 

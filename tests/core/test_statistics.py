@@ -1,18 +1,14 @@
 """The counters, as sessions of every kind leave them."""
 
-from collections.abc import Callable
-
 from neosocksd_core.statistics import Counters
 from neosocksd_core.testing import (
     Client,
     EchoServer,
     PlainPlugin,
-    RunningServer,
+    Serve,
     closed_address,
     plain_request,
 )
-
-Serve = Callable[..., RunningServer]
 
 
 def test_bytes_of_living_and_ended_sessions_are_both_counted(

@@ -1,14 +1,19 @@
 """The bytes of all sessions: exact, and cheap to ask for where there are thousands of sessions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 from neosocksd_core.sessions import LiveSession, SessionTable
 from neosocksd_core.statistics import Counters
-from neosocksd_core.testing import Client, EchoServer, PlainPlugin, RunningServer, plain_request
+from neosocksd_core.testing import (
+    Client,
+    EchoServer,
+    PlainPlugin,
+    RunningServer,
+    Serve,
+    plain_request,
+)
 from neosocksd_core.traffic import FEW_SESSIONS, Traffic
-
-Serve = Callable[..., RunningServer]
 
 
 class LookedAt(SessionTable):

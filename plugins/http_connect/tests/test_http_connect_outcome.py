@@ -1,13 +1,11 @@
 """How a forwarded exchange went, as the log, the observers and the counters have it."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 
 import pytest
 
 from neosocksd_core import Observer, ServerContext, SessionInfo, hookimpl
-from neosocksd_core.testing import Client, Peer, RunningServer
-
-Serve = Callable[..., RunningServer]
+from neosocksd_core.testing import Client, Peer, RunningServer, Serve
 
 
 class Outcomes:

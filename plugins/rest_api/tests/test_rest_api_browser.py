@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,11 +11,9 @@ import pytest
 
 from neosocksd_core import ServerContext, hookimpl
 from neosocksd_core.endpoints import Endpoint, EndpointRequest, EndpointResponse
-from neosocksd_core.testing import PlainPlugin, RunningServer
+from neosocksd_core.testing import PlainPlugin, Serve
 from neosocksd_rest_api import RestApi
 from neosocksd_rest_api.testing import PATIENCE, Browser
-
-Serve = Callable[..., RunningServer]
 
 
 class Recorder:

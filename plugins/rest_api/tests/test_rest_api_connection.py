@@ -12,11 +12,9 @@ import pytest
 
 from neosocksd_core import ServerContext, hookimpl
 from neosocksd_core.endpoints import Endpoint, EndpointRequest, EndpointResponse
-from neosocksd_core.testing import DEADLINE, Client, PlainPlugin, RunningServer
+from neosocksd_core.testing import DEADLINE, Client, PlainPlugin, RunningServer, Serve
 from neosocksd_core.testing.connection import Connection
 from neosocksd_rest_api import RestApi
-
-Serve = Callable[..., RunningServer]
 
 
 class EchoPlugin:

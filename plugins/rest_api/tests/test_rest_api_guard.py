@@ -1,6 +1,6 @@
 """Who may call the API: names, origins, tokens, and the way through the proxy itself."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -9,12 +9,10 @@ from pydantic import ValidationError
 
 from neosocksd_core import ConfigurationError, ServerContext, hookimpl
 from neosocksd_core.endpoints import Endpoint, EndpointRequest, EndpointResponse
-from neosocksd_core.testing import Client, PlainPlugin, RunningServer, plain_request
+from neosocksd_core.testing import Client, PlainPlugin, RunningServer, Serve, plain_request
 from neosocksd_rest_api import RestApi
 from neosocksd_rest_api.config import RestApiSettings
 from neosocksd_rest_api.guard import make_guard
-
-Serve = Callable[..., RunningServer]
 
 TOKEN = "correct-horse"
 

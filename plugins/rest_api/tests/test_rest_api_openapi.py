@@ -12,12 +12,18 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from neosocksd_core import ConfigurationError
 from neosocksd_core.server import Server
-from neosocksd_core.testing import Client, EchoServer, PlainPlugin, RunningServer, plain_request
+from neosocksd_core.testing import (
+    Client,
+    EchoServer,
+    PlainPlugin,
+    RunningServer,
+    Serve,
+    plain_request,
+)
 from neosocksd_rest_api import RestApi
 from neosocksd_rest_api.feed import Feed
 from neosocksd_rest_api.v1 import JsonEndpoints
 
-Serve = Callable[..., RunningServer]
 Document = Mapping[str, Any]
 
 SETTINGS: Mapping[str, Any] = {"listen": "127.0.0.1:0", "restapi": "127.0.0.1:0"}

@@ -12,12 +12,10 @@ from neosocksd_core.protocols import Resolution
 from neosocksd_core.reasons import Reason
 from neosocksd_core.requests import Decision, Forward, Request
 from neosocksd_core.server import Server
-from neosocksd_core.testing import Client, PlainPlugin, RunningServer, plain_request
+from neosocksd_core.testing import Client, PlainPlugin, RunningServer, Serve, plain_request
 from neosocksd_rest_api import RestApi
 from neosocksd_rest_api.config import RestApiSettings
 from neosocksd_rest_api.guard import make_guard
-
-Serve = Callable[..., RunningServer]
 
 NAMES = {
     "localhost": ("127.0.0.1", "::1"),

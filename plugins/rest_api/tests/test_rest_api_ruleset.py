@@ -7,12 +7,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from neosocksd_core.testing import Client, Connection, PlainPlugin, RunningServer
+from neosocksd_core.testing import Client, Connection, PlainPlugin, Serve
 from neosocksd_rest_api import RestApi
 
 pytest.importorskip("lupa")
 
-Serve = Callable[..., RunningServer]
 
 RULESET = """
 local ruleset = {}

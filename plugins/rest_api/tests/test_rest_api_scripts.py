@@ -7,12 +7,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from neosocksd_core.testing import DEADLINE, Client, EchoServer, PlainPlugin, RunningServer
+from neosocksd_core.testing import DEADLINE, Client, EchoServer, PlainPlugin, Serve
 from neosocksd_rest_api import RestApi
 
 pytest.importorskip("lupa")
 
-Serve = Callable[..., RunningServer]
 
 RPC = {"Content-Type": "application/x-neosocksd-rpc; version=1"}
 NAME = "echo.example"

@@ -2,19 +2,24 @@
 
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from neosocksd_core import ServerContext, hookimpl
-from neosocksd_core.testing import Client, EchoServer, PlainPlugin, RunningServer, plain_request
+from neosocksd_core.testing import (
+    Client,
+    EchoServer,
+    PlainPlugin,
+    RunningServer,
+    Serve,
+    plain_request,
+)
 from neosocksd_rest_api import RestApi
 from neosocksd_rest_api.report import format_bytes, format_duration, quantiles
 from neosocksd_rest_api.testing import find_program
-
-Serve = Callable[..., RunningServer]
 
 
 class Reporter:

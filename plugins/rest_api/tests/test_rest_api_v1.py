@@ -19,6 +19,7 @@ from neosocksd_core.testing import (
     EchoServer,
     PlainPlugin,
     RunningServer,
+    Serve,
     plain_request,
     run_async,
 )
@@ -26,8 +27,6 @@ from neosocksd_rest_api import RestApi
 from neosocksd_rest_api.feed import MOST_WAITING, Meter, Reader, write_rows
 from neosocksd_rest_api.models import LogEvents, Session, SessionList
 from neosocksd_rest_api.queries import select
-
-Serve = Callable[..., RunningServer]
 
 SETTINGS: Mapping[str, Any] = {"listen": "127.0.0.1:0", "restapi": "127.0.0.1:0"}
 

@@ -22,7 +22,7 @@ import httpx
 import pytest
 
 from neosocksd_core.statistics import Latency
-from neosocksd_core.testing import DEADLINE, Client, Connection, EchoServer, RunningServer
+from neosocksd_core.testing import DEADLINE, Client, Connection, EchoServer, RunningServer, Serve
 from neosocksd_rest_api.amounts import (
     bars,
     bytes_text,
@@ -40,8 +40,6 @@ from neosocksd_rest_api.screen import figures
 COMMAND = Path(sys.executable).with_name("neosocksd")
 PATIENCE = 3 * DEADLINE
 RULESET = "local ruleset = {}\nreturn ruleset\n"
-
-Serve = Callable[..., RunningServer]
 
 
 def clean(environ: dict[str, str]) -> dict[str, str]:

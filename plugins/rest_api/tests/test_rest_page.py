@@ -2,17 +2,15 @@
 
 import re
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from neosocksd_core.server import Server
-from neosocksd_core.testing import Client, Connection, EchoServer, RunningServer
+from neosocksd_core.testing import Client, Connection, EchoServer, RunningServer, Serve
 from neosocksd_rest_api.testing import Browser
-
-Serve = Callable[..., RunningServer]
 
 STATIC = Path(__file__).parents[1] / "neosocksd_rest_api" / "static"
 
