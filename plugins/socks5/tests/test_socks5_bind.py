@@ -1,16 +1,14 @@
 """BIND through a running server: both replies, who may connect, and what ends the wait."""
 
 import socket
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
 import neosocksd_socks5
 from neosocksd_core import DialError, Reason, Resolution, SocketAddress
-from neosocksd_core.testing import Client, RunningServer
-
-Serve = Callable[..., RunningServer]
+from neosocksd_core.testing import Client, RunningServer, Serve
 
 SECTION = neosocksd_socks5.__name__.removeprefix("neosocksd_")
 HOST = "127.0.0.1"

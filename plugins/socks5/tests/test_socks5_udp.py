@@ -2,7 +2,7 @@
 
 import select
 import socket
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import anyio
@@ -11,11 +11,9 @@ import pytest
 import neosocksd_socks5
 from neosocksd_core import ConfigurationError, Resolution, ServerContext, SocketAddress, hookimpl
 from neosocksd_core.association import MAX_HOSTS, MAX_WAITING
-from neosocksd_core.testing import Client, RunningServer, make_server
+from neosocksd_core.testing import Client, RunningServer, Serve, make_server
 from neosocksd_core.testing.connection import DEADLINE
 from neosocksd_socks5.datagrams import SocksDatagrams
-
-Serve = Callable[..., RunningServer]
 
 SECTION = neosocksd_socks5.__name__.removeprefix("neosocksd_")
 HOST = "127.0.0.1"
@@ -400,9 +398,9 @@ def test_neither_goes_past_a_router_or_a_chain(name: str) -> None:
         def route(self, request: object) -> None: ...
 
     settings = {SECTION: {name: True}}
-    with pytest.raises(ConfigurationError, match=rf"socks5_{name}: it would lead past a router"):
+    with pytest.raises(ConfigurationError, match=rf"{SECTION}_{name}: it would lead past a router"):
         make_server(settings, plugins=[neosocksd_socks5], router=Router())
-    with pytest.raises(ConfigurationError, match=rf"socks5_{name}: it would lead past a chain"):
+    with pytest.raises(ConfigurationError, match=rf"{SECTION}_{name}: it would lead past a chain"):
         make_server({"proxy": "socks5://192.0.2.1", **settings}, plugins=[neosocksd_socks5])
 
 
