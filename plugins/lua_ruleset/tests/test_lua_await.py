@@ -114,6 +114,12 @@ def test_resolve_asks_for_the_family_of_the_setting_and_gives_the_first_address(
     assert names.families == [family]
 
 
+def test_the_blocking_resolve_asks_the_system_whoever_looks_names_up_otherwise(rule: Rule) -> None:
+    server = rule(plugins=(NotedFamilies(),), resolve_pf=2)
+    code = "return await.resolve('localhost'), neosocksd.resolve('localhost')"
+    assert server.call(code) == '"192.0.2.1","127.0.0.1"'
+
+
 def test_resolve_does_not_hold_up_the_others(rule: Rule, echo: EchoServer) -> None:
     names = SilentNames()
     server = rule("return { route = function(a) return a end }", plugins=(names,))
