@@ -13,21 +13,18 @@ its answer it is watched: what it sends early is kept, and if it breaks off, so 
 """
 
 import socket
-from collections.abc import Awaitable, Callable
-from functools import partial
-from inspect import isawaitable
+from collections.abc import Callable
 from typing import Protocol
-
-import anyio
 
 from neosocksd_core.addresses import SocketAddress
 from neosocksd_core.association import open_inside
 from neosocksd_core.binding import Binding
 from neosocksd_core.connect import error_of
-from neosocksd_core.containment import FAULTS, contained, is_cancelled
+from neosocksd_core.containment import contained
 from neosocksd_core.dial import CLIENT, Dial
 from neosocksd_core.errors import DialError, ProtocolError
 from neosocksd_core.filters import Filter, stack
+from neosocksd_core.judging import Judging, Verdict
 from neosocksd_core.log import escape
 from neosocksd_core.pipeline import Pipeline
 from neosocksd_core.poller import READ
@@ -109,7 +106,7 @@ class Negotiation:
         self._request: ClientRequest | None = None
         self._early_data = b""
         self._client_ended = False
-        self._work: Dial | Routing | Binding | anyio.CancelScope | None = None
+        self._work: Judging | Routing | Dial | Binding | None = None
         """What the client waits for."""
         self._is_over = False
         self._is_pipelined = False
@@ -234,43 +231,19 @@ class Negotiation:
     def _judge(self, credentials: Credentials) -> None:
         authenticator = self._pipeline.authenticator
         if authenticator is None:
-            self._on_judged((credentials, True))
+            self._on_verdict((credentials, True))
             return
-        try:
-            verdict = authenticator.authenticate(credentials, self._session.client)
-        except FAULTS as error:
-            self._pipeline.report(error, "authenticator", authenticator)
-            verdict = False
-        if isawaitable(verdict):
-            self._watch_early(unread=self._is_pipelined)
-            self._work = self._pipeline.reactor.spawn(
-                partial(self._await_verdict, credentials, verdict),
-                name=f"authenticate {self._session.id}",
-            )
-        else:
-            self._on_judged((credentials, verdict))
-
-    async def _await_verdict(self, credentials: Credentials, answer: Awaitable[bool]) -> None:
-        try:
-            accepted = await answer
-        except FAULTS as error:
-            if is_cancelled():
-                raise
-            self._pipeline.report(error, "authenticator", self._pipeline.authenticator)
-            accepted = False
-        self._work = None
-        if not self._is_over:
-            self._watch.callback = self._on_handshake
-            self._resume_reading()
-            self._on_judged((credentials, accepted))
+        self._watch_early(unread=self._is_pipelined)
+        client = self._session.client
+        self._work = judging = Judging(self._pipeline, client, credentials, self._on_verdict)
+        judging.start(authenticator)
 
     @contained
-    def _on_judged(self, verdict: tuple[Credentials, object]) -> None:
+    def _on_verdict(self, verdict: Verdict) -> None:
+        self._work = None
+        self._watch.callback = self._on_handshake
+        self._resume_reading()
         credentials, accepted = verdict
-        if not isinstance(accepted, bool):  # a text that says why not would let everybody in
-            error = TypeError(f"not a verdict: {accepted!r}")
-            self._pipeline.report(error, "authenticator", self._pipeline.authenticator)
-            accepted = False
         self._handshake.judge(accepted)
         if not accepted:
             self._pipeline.counters.num_reject_ruleset += 1
