@@ -117,6 +117,11 @@ class Server:
         return self._settings
 
     @property
+    def listen_addresses(self) -> Sequence[str]:
+        """Where the server listens, or will, as the settings write it: the keys of the sockets that :meth:`bind` takes."""
+        return [place.address for place in self._composition.places]
+
+    @property
     def counters(self) -> Counters:
         """The live counters; :meth:`statistics` gives a snapshot with the bytes of living sessions."""
         return self._counters

@@ -13,6 +13,7 @@ from logging import Logger
 from typing import Any
 
 from neosocksd_core import log, process
+from neosocksd_core.activation import take_sockets
 from neosocksd_core.errors import ConfigurationError, NeosocksdError
 from neosocksd_core.invocation import Configuration, Invocation
 from neosocksd_core.server import Server
@@ -49,7 +50,7 @@ def serve(invocation: Invocation) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: server.stop())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    server.bind()
+    server.bind(take_sockets(os.environ, server.listen_addresses))
     try:
         if settings.daemonize:
             process.daemonize()

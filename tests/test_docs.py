@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,11 @@ def test_a_block_of_code_works(info: str, code: str, tmp_path: Path) -> None:
         build_settings(Plugins(), values, "block")
     elif info == "toml pyproject":
         assert tomllib.loads(code)["project"]["entry-points"]["neosocksd"]
+    elif info == "ini":
+        units = ConfigParser()
+        units.read_string(code)
+        program, flag, file = shlex.split(units["Service"]["ExecStart"])
+        assert (Path(program).name, flag, Path(file).suffix) == ("neosocksd", "--config", ".toml")
     else:
         assert info == "sh"
         check_commands(code, tmp_path)
