@@ -8,8 +8,10 @@ from neosocksd_core import hookimpl
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from neosocksd_core import Authenticator, Commands, Section, ServerContext
+    from neosocksd_core.services import Service
     from neosocksd_static_auth.authenticator import StaticAuthenticator
 
 
@@ -51,12 +53,27 @@ class StaticAuth:
         return self._authenticator
 
     @hookimpl
+    def register_services(self) -> Sequence[Service]:
+        from neosocksd_core.services import Service
+
+        return [Service("static_auth", self._wait_for_stop)]
+
+    @hookimpl
     def reload(self, server: ServerContext) -> None:
         from neosocksd_static_auth.config import StaticAuthSettings
         from neosocksd_static_auth.users import load_users
 
         if self._authenticator is not None:
             self._authenticator.replace_users(load_users(server.section(StaticAuthSettings)))
+
+    async def _wait_for_stop(self) -> None:
+        import anyio
+
+        try:
+            await anyio.sleep_forever()
+        finally:
+            if self._authenticator is not None:
+                self._authenticator.give_up()
 
 
 def _hash_password(arguments: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """Judges credentials against the table of users, without blocking the event loop.
 
-A check costs tens of milliseconds of a worker thread, on purpose. So few run at a time that they leave half of the
+A check costs tens of milliseconds of a thread, on purpose. So few run at a time that they leave half of the
 machine to the relay, and a pair that was found good is remembered for as long as the table stands: by a digest keyed with a secret of this
 process, so that no clear password stays in memory. Unknown users cost as much as wrong passwords.
 """
@@ -9,12 +9,13 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Awaitable
+from functools import partial
 
 import anyio
-import anyio.to_thread
 
 from neosocksd_core import Credentials, SocketAddress
-from neosocksd_static_auth.hashing import make_decoy
+from neosocksd_static_auth.hashing import PasswordHash, make_decoy
+from neosocksd_static_auth.threads import call_apart
 from neosocksd_static_auth.users import Users
 
 REMEMBERED = 1024
@@ -55,11 +56,10 @@ class StaticAuthenticator:
     """Accepts the users of a table. One object serves all clients of a server."""
 
     def __init__(self, users: Users) -> None:
-        threads = max(1, (os.cpu_count() or 1) // 2)
         self._table = _Table(users)
         self._secret = os.urandom(32)
-        self._turns = anyio.Semaphore(threads)
-        self._threads = anyio.CapacityLimiter(threads)
+        self._turns = anyio.Semaphore(max(1, (os.cpu_count() or 1) // 2))
+        self._running: set[anyio.CancelScope] = set()
         self._waiting = 0
         self._guesses: dict[str, Counter[bytes]] = {}
         """What is being checked for each client address, and how often it was sent."""
@@ -67,6 +67,11 @@ class StaticAuthenticator:
     def replace_users(self, users: Users) -> None:
         """Take a new table. What was found good before counts no more; what is being checked is checked again."""
         self._table = _Table(users)
+
+    def give_up(self) -> None:
+        """The server stops: nobody waits any more for the checks that run."""
+        for scope in self._running:
+            scope.cancel()
 
     def authenticate(
         self,
@@ -99,13 +104,12 @@ class StaticAuthenticator:
     async def _check(self, username: bytes, password: bytes, digest: bytes) -> bool:
         table = self._table
         user = table.users.get(username)
-        verify = (user or table.decoy).verify
         self._waiting += 1
         try:
             async with self._turns:
                 if table is self._table and table.recall(digest):
                     return True
-                good = await anyio.to_thread.run_sync(verify, password, limiter=self._threads)
+                good = await self._verify(user or table.decoy, password)
         finally:
             self._waiting -= 1
         if table is not self._table:
@@ -114,6 +118,16 @@ class StaticAuthenticator:
             return False
         table.remember(digest)
         return True
+
+    async def _verify(self, hashed: PasswordHash, password: bytes) -> bool:
+        """Check one password. It runs on when its client leaves: clients that come and go would have many run at once."""
+        with anyio.CancelScope(shield=True) as scope:
+            self._running.add(scope)
+            try:
+                return await call_apart(partial(hashed.verify, password))
+            finally:
+                self._running.discard(scope)
+        return False
 
     def _digest(self, username: bytes, password: bytes) -> bytes:
         """Both texts in one, keyed; the length keeps ``a``, ``bc`` apart from ``ab``, ``c``."""

@@ -28,7 +28,7 @@ _KEY_SIZE = 32
 _SMALLEST_SALT = 8
 _MEMORY_LIMIT = 256 << 20
 _WORK_LIMIT = 10_000_000
-"""Of :attr:`PasswordHash.work`: about five seconds, which a client waits for, and a stop of the server."""
+"""Of :attr:`PasswordHash.work`: about five seconds, which a client waits for."""
 
 HAS_SCRYPT = hasattr(hashlib, "scrypt")
 """False where Python was built against a library without it."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,13 +17,15 @@ from pydantic import ValidationError
 
 from neosocksd_core import Authenticator, ConfigurationError, Credentials
 from neosocksd_core.server import Server
-from neosocksd_core.testing import make_server
+from neosocksd_core.testing import Client, Serve, make_server, run_async
+from neosocksd_core.testing.running import Backend
 from neosocksd_static_auth import authenticator as module
 from neosocksd_static_auth.authenticator import StaticAuthenticator
 from neosocksd_static_auth.config import StaticAuthSettings
 from neosocksd_static_auth.hashing import PasswordHash, make_hash
 
 CLIENT = ("192.0.2.1", 50000)
+LISTEN = {"listen": "127.0.0.1:0"}
 
 pytestmark = pytest.mark.anyio
 
@@ -228,6 +231,48 @@ async def test_beyond_a_bound_of_waiting_checks_clients_are_refused(
     assert await judge(authenticator, b"alice", b"wonderland")
 
 
+async def test_clients_that_leave_have_no_more_checks_run_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    gate = Gate(monkeypatch)
+    authenticator = alice_and_bob()
+    left = anyio.CancelScope()
+
+    async def leave() -> None:
+        with left:
+            await judge(authenticator, b"alice", b"guess")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(leave)
+        await gate.reached(1)
+        left.cancel()
+        tasks.start_soon(judge, authenticator, b"alice", b"wonderland")
+        await anyio.wait_all_tasks_blocked()
+        assert gate.started == 1
+        gate.open.set()
+    assert (gate.started, gate.most) == (2, 1)
+
+
+def test_a_stop_does_not_wait_for_a_check_that_runs(
+    serve: Serve, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    server = serve(
+        {**LISTEN, "auth_required": True, "static_auth": {"users": {"a": str(cheap(b"x"))}}},
+        plugins=["socks5", "static_auth"],
+    )
+    with Client(server.address) as client:
+        client.send(b"\x05\x01\x02\x01\x01a\x01x")
+        client.expect(b"\x05\x02")
+        run_async(partial(gate.reached, 1))
+        [check] = [t for t in threading.enumerate() if t.name == "neosocksd password check"]
+        assert check.daemon  # the end of the process does not wait for it either
+        server.stop()
+        assert check.is_alive()
+    gate.open.set()
+
+
 async def test_new_users_count_for_a_check_that_is_under_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -247,9 +292,6 @@ async def test_new_users_count_for_a_check_that_is_under_way(
 
 
 # The hooks.
-
-
-LISTEN = {"listen": "127.0.0.1:0"}
 
 
 def make(**values: object) -> Server:
