@@ -57,7 +57,7 @@ def answering(endpoint: Endpoint, report: Callable[[BaseException], None]) -> En
 
     async def handle(request: EndpointRequest) -> EndpointResponse:
         try:
-            answer: object = await endpoint.handle(request)
+            answer = cast("object", await endpoint.handle(request))
             if not isinstance(answer, EndpointResponse):
                 raise TypeError(f"not an answer: {answer!r}")
         except FAULTS as error:

@@ -54,8 +54,10 @@ class HelpFormatter(argparse.HelpFormatter):
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are ours: one line, and no usage."""
 
-    def __init__(self, **keywords: Any) -> None:
-        super().__init__(**{"formatter_class": HelpFormatter} | keywords)
+    def __init__(
+        self, formatter_class: type[argparse.HelpFormatter] = HelpFormatter, **keywords: Any
+    ) -> None:
+        super().__init__(formatter_class=formatter_class, **keywords)
 
     def error(self, message: str) -> NoReturn:
         raise ConfigurationError(message)
