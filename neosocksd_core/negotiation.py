@@ -86,6 +86,7 @@ class Negotiation:
         "_handshake",
         "_is_over",
         "_is_pipelined",
+        "_is_unread",
         "_pipeline",
         "_request",
         "_session",
@@ -106,6 +107,7 @@ class Negotiation:
         self._request: ClientRequest | None = None
         self._early_data = b""
         self._client_ended = False
+        self._is_unread = False
         self._work: Judging | Routing | Dial | Binding | None = None
         """What the client waits for."""
         self._is_over = False
@@ -233,7 +235,9 @@ class Negotiation:
         if authenticator is None:
             self._on_verdict((credentials, True))
             return
-        self._watch_early(unread=self._is_pipelined)
+        self._watch.callback = self._on_early_data
+        if self._is_pipelined:
+            self._leave_unread()
         client = self._session.client
         self._work = judging = Judging(self._pipeline, client, credentials, self._on_verdict)
         judging.start(authenticator)
@@ -257,9 +261,11 @@ class Negotiation:
     # routing and dialing
 
     def _begin(self, request: ClientRequest, *, unread: bool = False) -> None:
-        """It is known what the client asks for. *unread* as in :meth:`_watch_early`."""
+        """It is known what the client asks for. *unread*: what it sends meanwhile stays where it is."""
         self._request = self._session.request = request
-        self._watch_early(unread=unread)
+        self._watch.callback = self._on_early_data
+        if unread:
+            self._leave_unread()
         self._pipeline.counters.num_request += 1
 
     def _route(self, connect: Connect) -> None:
@@ -379,11 +385,10 @@ class Negotiation:
 
     # the client, while it waits
 
-    def _watch_early(self, *, unread: bool) -> None:
-        """Watch for what the client does while it waits; *unread*: but for its breaking off, which is told anyway."""
-        self._watch.callback = self._on_early_data
-        if unread:
-            self._watch.want(0)
+    def _leave_unread(self) -> None:
+        """Read no more while it waits; that it breaks off is told anyway."""
+        self._is_unread = True
+        self._watch.want(0)
 
     def _on_early_data(self, events: int) -> None:
         """The client sends, ends or breaks while it waits for its answer."""
@@ -403,7 +408,7 @@ class Negotiation:
         self._early_data += data
         self._client_ended = not data
         if self._client_ended or len(self._early_data) >= MAX_EARLY_DATA:
-            self._watch.want(0)
+            self._leave_unread()
 
     def _has_gone(self) -> bool:
         """Whether an end of the client's side is its leaving rather than a half-close."""
@@ -413,8 +418,9 @@ class Negotiation:
 
     def _resume_reading(self) -> None:
         """Read from the client again, should it have ended or sent too much while it waited."""
-        self._client_ended = False
-        self._watch.want(READ)
+        if self._is_unread:
+            self._is_unread = self._client_ended = False
+            self._watch.want(READ)
 
     def _end_after_reply(self, outcome: str) -> None:
         """Send what the handshake has queued, and close so that the client can read it."""

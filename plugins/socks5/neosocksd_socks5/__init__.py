@@ -28,9 +28,10 @@ def register_dialers() -> Mapping[str, Dialer]:
 
 @hookimpl
 def register_frontends(server: ServerContext) -> Sequence[Frontend]:
+    from neosocksd_socks5.config import Socks5Settings
     from neosocksd_socks5.frontend import SocksFrontend
 
-    return [SocksFrontend(server)]
+    return [SocksFrontend(server, server.section(Socks5Settings))]
 
 
 @hookimpl

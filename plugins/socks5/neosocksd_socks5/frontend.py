@@ -14,15 +14,16 @@ class SocksFrontend:
     """Serves the core's ``listen`` unless another frontend asks for it, and ``[socks5] listen``."""
 
     server: ServerContext
+    settings: Socks5Settings
     name: str = "socks"
     claim: Claim = Claim.DEFAULT
     first_bytes: frozenset[int] = frozenset((Version.SOCKS4, Version.SOCKS5))
 
     @property
     def listen(self) -> Sequence[str]:
-        return self.server.section(Socks5Settings).listen
+        return self.settings.listen
 
     def handshake(self, connection: ClientConnection) -> SocksHandshake:
-        """A new machine; what it serves, and whether clients must authenticate, is as the settings say now."""
-        section = self.server.section(Socks5Settings)
-        return SocksHandshake(self.server.settings.auth_required, section.bind, section.udp)
+        """A new machine; whether clients must authenticate is as the core's settings say now."""
+        settings = self.settings
+        return SocksHandshake(self.server.settings.auth_required, settings.bind, settings.udp)

@@ -13,12 +13,12 @@ from neosocksd_core import ConfigurationError, Resolution, ServerContext, Socket
 from neosocksd_core.association import MAX_HOSTS, MAX_WAITING
 from neosocksd_core.testing import Client, RunningServer, Serve, make_server
 from neosocksd_core.testing.connection import DEADLINE
+from neosocksd_socks5.config import Socks5Settings
 from neosocksd_socks5.datagrams import SocksDatagrams
 
 SECTION = neosocksd_socks5.__name__.removeprefix("neosocksd_")
 HOST = "127.0.0.1"
 NOWHERE = b"\x01" + bytes(6)
-REFUSED = b"\x05\x02\x00\x01" + bytes(6)
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -410,3 +410,13 @@ def test_the_header_says_where_a_datagram_comes_from() -> None:
         decoded = codec.decode(codec.encode(source, b"payload"))
         assert decoded is not None
         assert (decoded[0].host, decoded[0].port, decoded[1]) == (*source[:2], b"payload")
+
+
+def test_a_reload_switches_it_on_and_off(serve: Serve) -> None:
+    server = served(serve)
+    for is_on in (False, True):
+        settings = server.server.settings.model_copy(update={SECTION: Socks5Settings(udp=is_on)})
+        server.reload(settings)
+        with Client(server.address) as client:
+            client.send(b"\x05\x01\x00\x05\x03\x00" + NOWHERE)
+            client.expect(b"\x05\x00\x05" + (b"\x00" if is_on else b"\x07"))
