@@ -11,12 +11,12 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from neosocksd_core.addresses import Address, SocketAddress
-from neosocksd_core.connect import stream_options
+from neosocksd_core.connect import SocketOption, stream_options
 from neosocksd_core.errors import ListenError
 from neosocksd_core.poller import READ
 from neosocksd_core.reactor import Reactor, Timer
@@ -30,6 +30,13 @@ PAUSE_SECONDS = 0.1
 LOG_SECONDS = 1.0
 """How often that is logged at most."""
 FASTOPEN_QUEUE = 256
+
+PROBE_SECONDS = 120
+PROBE_INTERVAL = 30
+PROBES = 4
+"""A client that has been silent for so many seconds is probed, and when so many probes at this interval stay without an answer it is
+gone. One that has left in order, over a target that says nothing, is found out by the first probe: its system knows nothing of it then.
+"""
 
 _IP_TRANSPARENT = 19
 _IPV6_TRANSPARENT = 75
@@ -88,6 +95,14 @@ def _remove_stale(path: str) -> None:
             Path(path).unlink()
 
 
+def _probe_options(settings: Settings) -> Iterator[SocketOption]:
+    """How soon a client that is silent is probed, where it is at all: the system waits two hours."""
+    if settings.tcp_keepalive and sys.platform == "linux":
+        yield socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_SECONDS
+        yield socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_INTERVAL
+        yield socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES
+
+
 def set_transparent(sock: socket.socket, value: bool) -> None:
     """Have a listening socket take what the system diverts to it, or no longer (IP_TRANSPARENT of ip(7)).
 
@@ -125,7 +140,7 @@ def _bind_one(
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
-        for option in stream_options(settings):
+        for option in (*stream_options(settings), *_probe_options(settings)):
             sock.setsockopt(*option)
         if transparent:
             set_transparent(sock, True)

@@ -175,7 +175,7 @@ class Settings(Section):
     )
     tcp_keepalive: bool = Field(
         default=True,
-        description="probe idle connections, so that dead peers are noticed",
+        description="probe idle connections, clients after two minutes, so that dead peers are noticed",
     )
     tcp_sndbuf: int = Field(
         default=0,

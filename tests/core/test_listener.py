@@ -49,6 +49,18 @@ def test_the_options_of_the_settings_are_set() -> None:
             assert not second.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN)
 
 
+@pytest.mark.parametrize("is_on", [True, False])
+def test_clients_are_probed_after_two_minutes_unless_keepalive_is_off(is_on: bool) -> None:
+    [listening] = bind(Address("127.0.0.1", 0), settings(tcp_keepalive=is_on))
+    with listening, Client(listening.getsockname()):
+        listening.setblocking(True)
+        accepted, _ = listening.accept()
+        with accepted:
+            assert bool(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) is is_on
+            seconds = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+            assert (seconds == 120) is is_on
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1", "host.invalid"])
 def test_an_address_that_cannot_be_had_is_one_line_that_names_it(host: str) -> None:
     with Peer() as peer, pytest.raises(ListenError) as caught:
