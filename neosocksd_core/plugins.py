@@ -6,15 +6,21 @@ error that names the plugins.
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from neosocksd_core.addresses import UNIX_PREFIX, AddressError, parse_listen_address
 from neosocksd_core.discovery import one_line
 from neosocksd_core.errors import NeosocksdError, PluginError
+from neosocksd_core.hook_checks import (
+    check_addresses,
+    check_dialer,
+    is_socket_address,
+    require,
+    require_attributes,
+    require_plain,
+    wrong,
+)
 from neosocksd_core.hookspecs import Commands, ServerContext
 from neosocksd_core.plugin_info import PluginInfo
 from neosocksd_core.registry import Registry
@@ -37,8 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["PluginInfo", "Plugins"]
 
 _FRONTEND = ("name", "listen", "claim", "first_bytes", "handshake")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
-"""RFC 3986 section 3.1."""
 
 
 class Plugins(Registry):
@@ -73,7 +77,7 @@ class Plugins(Registry):
             for name, answer in self.call("config_model", known=True):
                 model = answer
                 if not (isinstance(model, type) and issubclass(model, Section)):
-                    raise _wrong(name, "config_model", answer, "a Section subclass")
+                    raise wrong(name, "config_model", answer, "a Section subclass")
                 models[name] = model
             order = [name for name in self._origins if name in models]
             self._schema = Schema({name: models[name] for name in order}, frozenset(self._origins))
@@ -82,7 +86,7 @@ class Plugins(Registry):
     def load_config(self, path: Path) -> Mapping[str, Any] | None:
         """What the first plugin that knows the format of a configuration file reads from it. That enables the plugin."""
         for name, values in self.call("load_config", known=True, path=path):
-            _require(isinstance(values, Mapping), name, "load_config", values, "a mapping")
+            require(isinstance(values, Mapping), name, "load_config", values, "a mapping")
             self.want(name)
             return cast("Mapping[str, Any]", values)
         return None
@@ -109,7 +113,7 @@ class Plugins(Registry):
         """
         try:
             for name, result in self.call("before_serving", settings=settings):
-                _require(isinstance(result, int), name, "before_serving", result, "an exit status")
+                require(isinstance(result, int), name, "before_serving", result, "an exit status")
                 return cast("int", result)
         except PluginError as error:
             cause = error.__cause__
@@ -127,9 +131,9 @@ class Plugins(Registry):
         given: list[tuple[object, str]] = []
         self._given["register_dialers"] = given
         for name, result in self.call("register_dialers", server=server):
-            _require(isinstance(result, Mapping), name, "register_dialers", result, "a mapping")
+            require(isinstance(result, Mapping), name, "register_dialers", result, "a mapping")
             for scheme, dialer in cast("Mapping[str, Dialer]", result).items():
-                _check_dialer(name, scheme, dialer)
+                check_dialer(name, scheme, dialer)
                 given.append((dialer, name))
                 _claim(owners, "URI scheme", scheme.lower(), name)
                 dialers[scheme.lower()] = dialer
@@ -140,9 +144,9 @@ class Plugins(Registry):
         frontends: list[Frontend] = []
         owners: dict[str, str] = {}
         for name, item in self._items("register_frontends", server):
-            _require_attributes(name, "register_frontends", item, *_FRONTEND)
-            _require_plain(name, "register_frontends", item, "handshake")
-            _check_addresses(name, cast("Frontend", item).name, cast("Frontend", item).listen)
+            require_attributes(name, "register_frontends", item, *_FRONTEND)
+            require_plain(name, "register_frontends", item, "handshake")
+            check_addresses(name, cast("Frontend", item).name, cast("Frontend", item).listen)
             frontends.append(cast("Frontend", item))
             _claim(owners, "frontend", frontends[-1].name, name)
         return frontends
@@ -172,10 +176,8 @@ class Plugins(Registry):
         """Who is told of sessions."""
         found: list[Observer] = []
         for name, item in self._items("register_observers", server):
-            _require_attributes(
-                name, "register_observers", item, "session_opened", "session_closed"
-            )
-            _require_plain(name, "register_observers", item, "session_opened", "session_closed")
+            require_attributes(name, "register_observers", item, "session_opened", "session_closed")
+            require_plain(name, "register_observers", item, "session_opened", "session_closed")
             found.append(cast("Observer", item))
         return tuple(found)
 
@@ -187,7 +189,7 @@ class Plugins(Registry):
         owners: dict[str, str] = {}
         for name, item in self._items("register_endpoints", server):
             if not isinstance(item, Endpoint):
-                raise _wrong(name, "register_endpoints", item, "an Endpoint")
+                raise wrong(name, "register_endpoints", item, "an Endpoint")
             _claim(owners, "endpoint", item.path, name)
             endpoints[item.path] = item
         return endpoints
@@ -199,7 +201,7 @@ class Plugins(Registry):
         found: list[Service] = []
         for name, item in self._items("register_services", server):
             if not isinstance(item, Service):
-                raise _wrong(name, "register_services", item, "a Service")
+                raise wrong(name, "register_services", item, "a Service")
             found.append(item)
         return found
 
@@ -211,9 +213,9 @@ class Plugins(Registry):
         owners: dict[str, str] = {}
         for name, item in self._items("register_control_listeners", server):
             if not isinstance(item, ControlListener):
-                raise _wrong(name, "register_control_listeners", item, "a ControlListener")
+                raise wrong(name, "register_control_listeners", item, "a ControlListener")
             _claim(owners, "control listener", item.name, name)
-            _check_addresses(name, item.name, item.listen)
+            check_addresses(name, item.name, item.listen)
             found.append(item)
         return found
 
@@ -221,8 +223,8 @@ class Plugins(Registry):
         """What no client may reach through the proxy."""
         found: list[SocketAddress] = []
         for name, item in self._items("register_guarded_addresses", server):
-            if not _is_socket_address(item):
-                raise _wrong(name, "register_guarded_addresses", item, "a socket address")
+            if not is_socket_address(item):
+                raise wrong(name, "register_guarded_addresses", item, "a socket address")
             found.append(item)
         return found
 
@@ -273,14 +275,14 @@ class Plugins(Registry):
         for name, result in self.call(hook, server=server):
             items = result
             if not isinstance(items, Sequence) or isinstance(items, str | bytes):
-                raise _wrong(name, hook, result, "a list")
+                raise wrong(name, hook, result, "a list")
             for item in cast("Sequence[object]", items):
                 given.append((item, name))
                 yield name, item
 
     def _first(self, hook: str, server: ServerContext, method: str) -> object | None:
         for name, result in self.call(hook, server=server):
-            _require_attributes(name, hook, result, method)
+            require_attributes(name, hook, result, method)
             self._given[hook] = [(result, name)]
             return result
         return None
@@ -293,74 +295,6 @@ class Plugins(Registry):
             else:
                 _log_failure(server, name, hook, result)
         return found
-
-
-def _wrong(name: str, hook: str, value: object, wanted: str) -> PluginError:
-    return PluginError(f"plugin {name!r}: {hook} gave {type(value).__name__}, expected {wanted}")
-
-
-def _require(good: bool, name: str, hook: str, value: object, wanted: str) -> None:
-    if not good:
-        raise _wrong(name, hook, value, wanted)
-
-
-def _require_attributes(name: str, hook: str, value: object, *attributes: str) -> None:
-    if isinstance(value, type):
-        raise PluginError(
-            f"plugin {name!r}: {hook} gave the class {value.__name__}, expected an object of it"
-        )
-    missing = [attribute for attribute in attributes if not hasattr(value, attribute)]
-    if missing:
-        raise PluginError(
-            f"plugin {name!r}: {hook} gave {type(value).__name__}, which lacks {', '.join(missing)}"
-        )
-
-
-def _require_plain(name: str, hook: str, value: object, *methods: str) -> None:
-    """Refuse coroutine functions where nobody would await them."""
-    for method in methods:
-        if inspect.iscoroutinefunction(getattr(value, method)):
-            kind = type(value).__name__
-            raise PluginError(
-                f"plugin {name!r}: {hook} gave {kind}, whose {method} must not be async"
-            )
-
-
-def _check_dialer(name: str, scheme: object, dialer: object) -> None:
-    if not isinstance(scheme, str) or not _SCHEME.match(scheme):
-        raise PluginError(f"plugin {name!r}: register_dialers: {scheme!r} is not a URI scheme")
-    _require_attributes(name, "register_dialers", dialer, "default_port", "handshake")
-    _require_plain(name, "register_dialers", dialer, "handshake")
-    port = cast("object", getattr(dialer, "default_port", None))
-    if not isinstance(port, int) or not 0 <= port <= 65535:
-        raise PluginError(f"plugin {name!r}: the default port of {scheme}:// is {port!r}")
-
-
-def _check_addresses(name: str, listener: str, addresses: object) -> None:
-    """Whether a plugin's listener says in the right way where it listens; what users wrote its settings have checked already."""
-    if not isinstance(addresses, Sequence) or isinstance(addresses, str | bytes):
-        kind = type(addresses).__name__
-        raise PluginError(f"plugin {name!r}: listen of {listener!r} is {kind}, expected a list")
-    for address in cast("Sequence[object]", addresses):
-        if not isinstance(address, str):
-            kind = type(address).__name__
-            raise PluginError(f"plugin {name!r}: listen of {listener!r} has {kind}, expected texts")
-        if not address.startswith(UNIX_PREFIX):
-            try:
-                parse_listen_address(address)
-            except AddressError as error:
-                raise PluginError(f"plugin {name!r}: listen of {listener!r}: {error}") from None
-
-
-def _is_socket_address(value: object) -> TypeGuard[SocketAddress]:
-    if not isinstance(value, tuple):
-        return False
-    parts = cast("tuple[object, ...]", value)
-    return (
-        len(parts) in (2, 4)
-        and isinstance(parts[0], str)
-        and all(isinstance(number, int) for number in parts[1:])
-    )
 
 
 def _claim(owners: dict[str, str], kind: str, what: str, plugin: str) -> None:
