@@ -106,6 +106,8 @@ def _probe_options(settings: Settings) -> Iterator[SocketOption]:
 def set_transparent(sock: socket.socket, value: bool) -> None:
     """Have a listening socket take what the system diverts to it, or no longer (IP_TRANSPARENT of ip(7)).
 
+    What is so already is left as it is, and needs no permission.
+
     :raises OSError: where the system has no such thing, or this process may not have it.
     """
     if sys.platform == "linux" and sock.family != socket.AF_UNIX:
@@ -115,6 +117,11 @@ def set_transparent(sock: socket.socket, value: bool) -> None:
             if is_v6
             else (socket.IPPROTO_IP, _IP_TRANSPARENT)
         )
+        is_transparent = False
+        with suppress(OSError):  # a kernel that is none of Linux's own may not know it
+            is_transparent = bool(sock.getsockopt(level, option))
+        if value == is_transparent:
+            return
         try:
             sock.setsockopt(level, option, value)
         except PermissionError as error:

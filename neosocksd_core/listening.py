@@ -107,8 +107,9 @@ class BoundSockets:
             for place in places:
                 if _key(place) not in self._sockets:
                     fresh[_key(place)] = _bind_beside(place, settings, gone)
-                else:
-                    _set_transparent(place, self._sockets[_key(place)])
+            # Last, for it changes sockets that stay in use where a new one cannot be bound.
+            for place in places:
+                _set_transparent(place, self._sockets.get(_key(place), ()))
         except ListenError:
             close_listeners(sock for sockets in fresh.values() for sock in sockets)
             raise

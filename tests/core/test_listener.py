@@ -11,7 +11,7 @@ import pytest
 from neosocksd_core import listener as listener_module
 from neosocksd_core.addresses import Address, SocketAddress
 from neosocksd_core.errors import ListenError
-from neosocksd_core.listener import Listener, bind
+from neosocksd_core.listener import Listener, bind, set_transparent
 from neosocksd_core.loops import open_reactor
 from neosocksd_core.settings import Settings
 from neosocksd_core.testing import Client, Peer, run_async
@@ -67,6 +67,19 @@ def test_an_address_that_cannot_be_had_is_one_line_that_names_it(host: str) -> N
         bind(Address(host, peer.port), settings())
     assert f"{host}:{peer.port}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_system_that_knows_nothing_of_transparent_sockets_listens_as_ever() -> None:
+    class Ignorant(socket.socket):
+        def getsockopt(self, *_: Any) -> Any:
+            raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+
+        setsockopt = getsockopt
+
+    with Ignorant() as sock:
+        set_transparent(sock, False)
+        with pytest.raises(OSError, match="not available"):
+            set_transparent(sock, True)
 
 
 def test_where_one_family_cannot_be_had_nothing_is_left_open() -> None:

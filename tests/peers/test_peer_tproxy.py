@@ -114,6 +114,14 @@ def test_a_connection_to_the_listener_itself_is_refused(places: Places, host: st
         assert places.get(url(TARGETS[0])).stdout == ROUTER[0]
 
 
+def test_an_api_without_its_guard_is_reached(places: Places) -> None:
+    host = "198.18.1.1"
+    api = ("--api", f"{host}:9080", "--api-token", "x" * 16, "--api-via-proxy")
+    with Command(*LISTEN, *api, "--loglevel", "5", listen=None, prefix=places.router) as command:
+        assert places.get(url(host, 9080)).returncode == 0
+        command.wait_for(f"-> {host}:9080: done")
+
+
 def test_a_reload_makes_the_listeners_transparent_and_back(places: Places, tmp_path: Path) -> None:
     file = tmp_path / "neosocksd.toml"
     file.write_text('listen = ":1080"\n')
@@ -126,6 +134,30 @@ def test_a_reload_makes_the_listeners_transparent_and_back(places: Places, tmp_p
         command.send_signal(signal.SIGHUP)
         command.wait_for("reloaded")
         assert places.get(url(TARGETS[0])).returncode != 0
+
+
+def test_the_capability_is_needed_at_the_start_only(places: Places, tmp_path: Path) -> None:
+    file = tmp_path / "neosocksd.toml"
+    file.write_text('listen = ":1080"\ntransparent = true\nuser_name = "nobody"\n')
+    file.chmod(0o644)
+    for folder in tmp_path.parents[:2]:
+        folder.chmod(0o755)
+    with Command("-c", str(file), "--loglevel", "5", listen=None, prefix=places.router) as command:
+        command.send_signal(signal.SIGHUP)
+        command.wait_for("reloaded")
+        assert places.get(url(TARGETS[0])).stdout == ROUTER[0]
+
+
+def test_a_reload_that_fails_leaves_the_listeners_transparent(
+    places: Places, tmp_path: Path
+) -> None:
+    file = tmp_path / "neosocksd.toml"
+    file.write_text('listen = ":1080"\ntransparent = true\n')
+    with Command("-c", str(file), "--loglevel", "5", listen=None, prefix=places.router) as command:
+        file.write_text('listen = [":1080", "192.0.2.1:1080"]\n')
+        command.send_signal(signal.SIGHUP)
+        command.wait_for("not reloaded: cannot listen on 192.0.2.1:1080")
+        assert places.get(url(TARGETS[0])).stdout == ROUTER[0]
 
 
 def test_without_the_capability_it_is_an_error_at_the_start() -> None:
