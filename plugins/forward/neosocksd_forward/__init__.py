@@ -9,7 +9,7 @@ from neosocksd_core import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from neosocksd_core import Frontend, Section, ServerContext, SocketAddress
+    from neosocksd_core import Frontend, Section, ServerContext
 
 
 @hookimpl
@@ -31,12 +31,6 @@ def register_frontends(server: ServerContext) -> Sequence[Frontend]:
     if server.settings.transparent:
         frontends.append(TransparentFrontend())
     return frontends
-
-
-@hookimpl
-def register_guarded_addresses(server: ServerContext) -> Sequence[SocketAddress]:
-    """Our own listeners, where a connection that was made to one of them would come back for ever."""
-    return server.addresses if server.settings.transparent else ()
 
 
 @hookimpl

@@ -189,7 +189,7 @@ def test_transparent_asks_for_the_address_that_was_reached(
     assert machine.trailing_data() == b"early"
 
 
-def test_transparent_takes_the_core_s_listeners_and_guards_them() -> None:
+def test_transparent_takes_the_core_s_listeners_alone_and_without_credentials() -> None:
     context = make_server({"transparent": True}, plugins=["forward", "socks5"])
     assert isinstance(frontend(context), TransparentFrontend)
     with pytest.raises(ConfigurationError, match="'forward' and 'transparent' both want it"):
