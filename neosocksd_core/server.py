@@ -299,11 +299,12 @@ class Server:
         if self._is_stopping:
             raise NeosocksdError("the server is stopping")
         fresh = configuration.build_settings(self._plugins, settings)
-        old = self._settings
+        old, before = self._settings, self._composition
         self._settings = fresh
-        before = self._bound.names()
+        names = self._bound.names()
         try:
-            composition = compose(self, self._plugins)
+            # Whoever is asked from here on is told of the new chain, as of the new settings.
+            self._composition = composition = compose(self, self._plugins)
             authenticator = self._authenticator
             if authenticator is None:
                 authenticator = self._plugins.create_authenticator(self)
@@ -314,14 +315,13 @@ class Server:
                 self._bound.rebind(composition.places, fresh)
                 guarded = self._plugins.guarded_addresses(self) if self._runtime else []
             except Exception as error:
-                self._settings = old
-                close_listeners(self._bound.release(self._composition.places))
+                self._settings, self._composition = old, before
+                close_listeners(self._bound.release(before.places))
                 self._plugins.reload_again(self, error)
                 raise
         except Exception:
-            self._settings = old
+            self._settings, self._composition = old, before
             raise
-        self._composition = composition
         gone = self._bound.release(composition.places)
         for field in RESTART_FIELDS:
             if getattr(fresh, field) != getattr(old, field):
@@ -330,7 +330,7 @@ class Server:
         runtime = self._runtime
         if runtime is not None:
             runtime.listen(composition.places, self._bound)
-            if self._bound.names() != before:
+            if self._bound.names() != names:
                 self._log_listeners()
             dialling = self._make_dialling(runtime.reactor, runtime.names, guarded)
             runtime.pipeline.configure(fresh, dialling, composition.chain, authenticator)

@@ -404,6 +404,19 @@ def test_neither_goes_past_a_router_or_a_chain(name: str) -> None:
         make_server({"proxy": "socks5://192.0.2.1", **settings}, plugins=[neosocksd_socks5])
 
 
+def test_a_reload_is_judged_by_the_chain_that_it_brings(serve: Serve) -> None:
+    server = served(serve)
+    chained = {"listen": f"{HOST}:0", "proxy": "socks5://192.0.2.1"}
+    with pytest.raises(ConfigurationError, match="past a chain"):
+        server.reload({**chained, SECTION: {"udp": True}})
+    with associated(server):  # the old settings are still in force
+        pass
+    server.reload(chained)
+    server.reload({"listen": f"{HOST}:0", SECTION: {"udp": True}})
+    with associated(server):
+        pass
+
+
 def test_the_header_says_where_a_datagram_comes_from() -> None:
     codec = SocksDatagrams()
     for source in (("192.0.2.1", 53), ("2001:db8::1", 65535, 0, 0)):
