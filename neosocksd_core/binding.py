@@ -19,7 +19,7 @@ from neosocksd_core.reactor import Watch
 from neosocksd_core.reasons import Reason
 from neosocksd_core.requests import Upstream
 from neosocksd_core.resolver import Lookup, LookupResult
-from neosocksd_core.sockets import family_of
+from neosocksd_core.sockets import EXHAUSTED, family_of
 
 _BACKLOG = 8
 _ANY_PORT = 9
@@ -36,6 +36,7 @@ class Binding:
     __slots__ = (
         "_expected",
         "_finish",
+        "_has_warned",
         "_listening",
         "_local",
         "_log",
@@ -67,6 +68,7 @@ class Binding:
         self._lookup: Lookup | None = None
         self._socket: socket.socket | None = None
         self._watch: Watch | None = None
+        self._has_warned = False
 
     def start(self) -> None:
         """Begin. *listening* and *finish* may be called before this returns."""
@@ -133,15 +135,19 @@ class Binding:
         assert self._socket is not None
         try:
             sock, peer = self._socket.accept()
-        except OSError:
-            return  # the connection was gone before it was taken
+        except OSError as error:
+            if error.errno in EXHAUSTED:  # the connection would be reported again and again
+                self._end(error_of(error.errno or 0, f"waiting for {self._target}"))
+            return  # else it was gone before it was taken
         sock.setblocking(False)
         packed, where = pack_ip(peer[0]) or b"", Address(peer[0], peer[1])
         if not self._shared.policy.permits(packed):
-            self._log.warning(
-                "%s, which is blocked, has connected, %s is waited for", where, self._name()
-            )
             sock.close()
+            if not self._has_warned:  # strangers can come in any number
+                self._has_warned = True
+                self._log.warning(
+                    "%s, which is blocked, has connected, %s is waited for", where, self._name()
+                )
             return
         if self._expected and packed not in self._expected:
             self._log.warning("%s has connected where %s was waited for", where, self._name())

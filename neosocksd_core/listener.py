@@ -21,7 +21,7 @@ from neosocksd_core.errors import ListenError
 from neosocksd_core.poller import READ
 from neosocksd_core.reactor import Reactor, Timer
 from neosocksd_core.settings import Settings
-from neosocksd_core.sockets import ListeningSocket, unmapped
+from neosocksd_core.sockets import EXHAUSTED, ListeningSocket, unmapped
 
 BACKLOG = 4096
 ACCEPTS_A_WAKE = 64
@@ -42,7 +42,6 @@ _IP_TRANSPARENT = 19
 _IPV6_TRANSPARENT = 75
 """Of Linux; the standard library has no names for them."""
 
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 OnAccept = Callable[[socket.socket, SocketAddress], None]
@@ -204,7 +203,7 @@ class Listener:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _EXHAUSTED:
+                if error.errno in EXHAUSTED:
                     self._rest(os.strerror(error.errno or 0))
                     return
                 # The connection was gone before it was taken, or a firewall refused it (accept(2)): on to the next.

@@ -1,10 +1,14 @@
 """What is done to sockets in more than one place."""
 
+import errno
 import socket
 import struct
 from contextlib import suppress
 
 from neosocksd_core.addresses import SocketAddress
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Why a connection could not be accepted for want of descriptors or memory: it still waits (accept(2))."""
 
 _RESET = struct.pack("ii", 1, 0)
 _MAPPED = "::ffff:"

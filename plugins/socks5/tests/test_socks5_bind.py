@@ -1,5 +1,7 @@
 """BIND through a running server: both replies, who may connect, and what ends the wait."""
 
+import os
+import resource
 import socket
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -109,16 +111,39 @@ def test_another_peer_than_expected_is_taken_with_a_warning(
     with bound(served(serve), LOCALHOST) as (client, address):
         with Client(address, source="127.0.0.2") as peer:
             assert read_reply(client) == peer.local
-    [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    [warning] = warnings(caplog)
     assert warning.startswith("127.0.0.2:")
     assert warning.endswith("has connected where 127.0.0.1:21 was waited for")
 
 
-def test_a_peer_that_is_blocked_is_turned_away_and_the_wait_goes_on(serve: Serve) -> None:
+def warnings(caplog: pytest.LogCaptureFixture) -> Sequence[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_peers_that_are_blocked_are_turned_away_and_the_wait_goes_on(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
     server = served(serve, block_loopback=True)
-    with bound(server, ANYBODY) as (client, address), Client(address) as peer:
-        peer.expect_closed()
+    with bound(server, ANYBODY) as (client, address):
+        for _ in range(3):
+            with Client(address) as peer:
+                peer.expect_closed()
         client.finish()
+    [warning] = warnings(caplog)
+    assert "which is blocked, has connected" in warning
+
+
+def test_without_a_descriptor_for_the_peer_the_wait_ends(serve: Serve) -> None:
+    with bound(served(serve), LOCALHOST) as (client, address), socket.socket() as peer:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest_free = os.dup(peer.fileno())
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+        try:
+            peer.connect(address)
+            client.expect(failure(1))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize(
