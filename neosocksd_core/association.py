@@ -28,8 +28,12 @@ from neosocksd_core.sockets import family_of, reset
 DATAGRAMS_A_WAKE = 64
 MAX_HOSTS = 1024
 """So many hosts that the client has sent to may answer; the one that was first sent to is forgotten first."""
+MAX_LOOKUPS = 8
+"""So many names are looked up at a time. Datagrams to others are dropped, for the threads that look names up serve all clients."""
 MAX_WAITING = 32
 """So many datagrams wait for a name to be looked up; what comes beyond that is dropped."""
+MAX_WAITING_BYTES = 65536
+"""So many bytes they may have in all."""
 
 _MAX_DATAGRAM = 65535
 _CONTROL_SIZE = 4096
@@ -62,47 +66,54 @@ class Association:
         "_codec",
         "_control",
         "_control_watch",
+        "_dialling",
         "_down",
         "_finish",
         "_hosts",
         "_inside",
         "_lookups",
         "_outside",
-        "_shared",
+        "_report",
         "_source",
         "_up",
         "_waiting",
+        "_waiting_bytes",
         "_watches",
     )
 
     def __init__(
         self,
-        shared: Dialling,
+        dialling: Callable[[], Dialling],
         control: socket.socket,
         watch: Watch,
         inside: socket.socket,
         client: SocketAddress,
         associate: Associate,
         finish: Callable[[bool], None],
+        report: Callable[[BaseException], None],
     ) -> None:
-        """*watch* is that of *control*, the client's connection, and *client* its other end."""
-        self._shared = shared
+        """*dialling* gives what is in force, for an association outlives reloads. *watch* is that of *control*, the client's
+        connection, and *client* its other end. *report* is told what the codec raised, before that ends the association.
+        """
+        self._dialling = dialling
         self._control = control
         self._inside = inside
         self._codec = associate.codec
         self._source = _source(client, associate.source)
         self._client: SocketAddress | None = None
         """Where the client sends from, once it has."""
-        self._finish = finish
+        self._finish: Callable[[bool], None] | None = finish
+        self._report = report
         self._outside: dict[socket.AddressFamily, socket.socket] = {}
         self._hosts: dict[str, None] = {}
         """The hosts that may answer, in the order in which they were first sent to."""
         self._lookups: dict[str, tuple[Lookup, list[tuple[int, bytes]]]] = {}
         """By name: the look-up, and what is to be sent then, with its port."""
         self._waiting = 0
+        self._waiting_bytes = 0
         self._up = 0
         self._down = 0
-        self._watches = [shared.reactor.watch(inside.fileno(), READ, self._on_client)]
+        self._watches = [dialling().reactor.watch(inside.fileno(), READ, self._on_client)]
         self._control_watch = watch
         watch.callback = self._on_control
         watch.want(READ)
@@ -117,10 +128,13 @@ class Association:
 
     def crash(self, error: BaseException) -> None:
         """The codec raised what it should not."""
-        self._shared.report(error, "datagrams of a client", self._codec)
+        self._report(error)
         self._end(orderly=False)
 
     def _end(self, orderly: bool) -> None:
+        finish, self._finish = self._finish, None
+        if finish is None:
+            return
         self._control_watch.close()
         for watch in self._watches:
             watch.close()
@@ -134,7 +148,7 @@ class Association:
             self._control.close()
         else:
             reset(self._control)
-        self._finish(orderly)
+        finish(orderly)
 
     def _on_control(self, events: int) -> None:
         """Nothing more is said on the client's connection but that it ends."""
@@ -176,19 +190,31 @@ class Association:
         host, port = target.host, target.port
         if not port:
             return
-        names = self._shared.names
+        names = self._dialling().names
         known: LookupResult | None = (host,) if pack_ip(host) is not None else names.cached(host)
         if known is not None:
             self._send(known, port, payload)
-        elif self._waiting < MAX_WAITING:
-            self._waiting += 1
-            if host not in self._lookups:
-                self._lookups[host] = (names.look_up(host, partial(self._on_resolved, host)), [])
-            self._lookups[host][1].append((port, payload))
+        else:
+            self._keep(host, port, payload)
+
+    def _keep(self, host: str, port: int, payload: bytes) -> None:
+        """Keep it until the name is looked up, if there is room."""
+        size = self._waiting_bytes + len(payload)
+        if self._waiting >= MAX_WAITING or size > MAX_WAITING_BYTES:
+            return
+        if host not in self._lookups:
+            if len(self._lookups) >= MAX_LOOKUPS:
+                return
+            lookup = self._dialling().names.look_up(host, partial(self._on_resolved, host))
+            self._lookups[host] = (lookup, [])
+        self._lookups[host][1].append((port, payload))
+        self._waiting += 1
+        self._waiting_bytes = size
 
     def _on_resolved(self, host: str, result: LookupResult) -> None:
         _, waiting = self._lookups.pop(host)
         self._waiting -= len(waiting)
+        self._waiting_bytes -= sum(len(payload) for _, payload in waiting)
         for port, payload in waiting:
             self._send(result, port, payload)
 
@@ -196,7 +222,7 @@ class Association:
         """Send to the first address that can be sent to. What has one guarded address is not reached at another."""
         if isinstance(addresses, DialError):
             return
-        policy = self._shared.policy
+        policy = self._dialling().policy
         hosts = [unmap(packed) for host in addresses if (packed := pack_ip(host)) is not None]
         try:
             if policy.guards_port(port) and any(
@@ -224,7 +250,7 @@ class Association:
                 del self._hosts[next(iter(self._hosts))]
 
     def _open_outside(self, family: socket.AddressFamily) -> socket.socket:
-        shared = self._shared
+        shared = self._dialling()
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)

@@ -151,13 +151,18 @@ class Session:
         pipeline = self._pipeline
         try:
             association = Association(
-                pipeline.dialling,
+                lambda: pipeline.dialling,
                 self._socket,
                 watch,
                 inside,
                 self.client,
                 associate,
                 self._on_relay_end,
+                partial(
+                    pipeline.report,
+                    where=f"datagrams of session {self.id}",
+                    culprit=self.frontend,
+                ),
             )
         except Exception:
             inside.close()  # the system has no room for another watch

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from neosocksd_core import (
+    Associate,
     ClientConnection,
     Credentials,
     Endpoint,
@@ -93,6 +94,24 @@ class Answering:
         if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
+
+
+class Associating(PlainHandshake):
+    """A handshake that asks for a relay of datagrams, which come as *codec* says, and answers with its port."""
+
+    def __init__(self, codec: Any) -> None:
+        super().__init__()
+        self.codec = codec
+        self.port = b""
+
+    def next_event(self) -> Any:
+        return Associate(Address("", 0), None, "datagrams", self.codec)
+
+    def grant(self, bound: SocketAddress) -> None:
+        self.port = b"%d\n" % bound[1]
+
+    def data_to_send(self) -> bytes:
+        return self.port
 
 
 def expect_service(server: RunningServer, echo: EchoServer) -> None:
@@ -384,3 +403,41 @@ def test_what_is_no_function_is_refused_where_one_is_to_be_called(
 ) -> None:
     with pytest.raises(TypeError, match=f"{message}, expected the function itself"):
         make()
+
+
+class Codec:
+    """A codec of datagrams that fails as a test says."""
+
+    def __init__(self, fail: Callable[[], Any]) -> None:
+        self.fail = fail
+
+    def decode(self, datagram: bytes) -> Any:
+        return self.fail()
+
+    def encode(self, source: SocketAddress, payload: bytes) -> bytes:
+        return payload
+
+
+@pytest.mark.logs_error("plugin bad: datagrams of session 1 raised ZeroDivisionError")
+@pytest.mark.parametrize("closes", [False, True], ids=["raises", "closes the session and raises"])
+def test_a_codec_of_datagrams_that_raises_ends_its_session_once(
+    serve: Serve, closes: bool
+) -> None:
+    def fail() -> None:
+        if closes:
+            [session] = server.server.sessions()
+            server.server.close_session(session.id)
+        raise ZeroDivisionError
+
+    class Frontend(PlainFrontend):
+        def handshake(self, connection: ClientConnection) -> Any:
+            return Associating(Codec(fail))
+
+    nothing: Any = None
+    server = serve(plugins=[Bad(frontends=[Frontend(nothing)])])
+    with Client(server.address) as client, socket.socket(type=socket.SOCK_DGRAM) as sender:
+        client.send(b"x")
+        port = int(client.receive_until(b"\n"))
+        sender.sendto(b"x", (server.address[0], port))
+        client.expect_reset()
+    server.wait_idle()

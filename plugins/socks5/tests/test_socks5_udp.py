@@ -10,7 +10,7 @@ import pytest
 
 import neosocksd_socks5
 from neosocksd_core import ConfigurationError, Resolution, ServerContext, SocketAddress, hookimpl
-from neosocksd_core.association import MAX_HOSTS, MAX_WAITING
+from neosocksd_core.association import MAX_HOSTS, MAX_LOOKUPS, MAX_WAITING, MAX_WAITING_BYTES
 from neosocksd_core.testing import Client, RunningServer, Serve, make_server
 from neosocksd_core.testing.connection import DEADLINE
 from neosocksd_socks5.config import Socks5Settings
@@ -250,21 +250,69 @@ def test_names_are_looked_up_once_and_what_waits_for_them_is_sent_in_order(serve
     assert resolver.asked == 1
 
 
-def test_no_more_than_so_many_wait_for_a_name(serve: Serve) -> None:
-    class Slow(Names):
-        async def resolve(self, host: str, family: socket.AddressFamily) -> Resolution:
-            await super().resolve(host, family)
-            await anyio.sleep_forever()
-            raise AssertionError
+class HeldNames(Names):
+    """A resolver that answers once it may."""
 
-    resolver = Slow({})
+    def __init__(self, known: dict[str, list[str]]) -> None:
+        super().__init__(known)
+        self._events: list[anyio.Event] = []
+
+    async def resolve(self, host: str, family: socket.AddressFamily) -> Resolution:
+        event = anyio.Event()
+        self._events.append(event)
+        await event.wait()
+        return await super().resolve(host, family)
+
+    def release(self) -> None:
+        for event in self._events:
+            event.set()
+
+
+def test_no_more_than_so_many_names_are_looked_up_at_a_time(serve: Serve) -> None:
+    resolver = HeldNames({})
     server = served(serve, resolver=resolver)
     with hosts(HOST) as [peer], associated(server) as client:
-        for number in range(MAX_WAITING + 10):
+        for number in range(MAX_LOOKUPS + 10):
             client.send(b"\x03\x0b%03d.example\x00\x50" % number, b"x")
         client.send(peer.name, b"behind them")
         peer.expect(b"behind them")
-        assert resolver.asked <= MAX_WAITING
+        server.wait_until(lambda s: s.num_dns_query == MAX_LOOKUPS)
+        server.call(resolver.release)
+        server.wait_until(lambda _: resolver.asked == MAX_LOOKUPS)
+        client.send(b"\x03\x0bnew.example\x00\x50", b"x")
+        server.wait_until(lambda s: s.num_dns_query == MAX_LOOKUPS + 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"), [(1, MAX_WAITING), (30_000, MAX_WAITING_BYTES // 30_000)]
+)
+def test_no_more_than_so_much_waits_for_a_name(serve: Serve, size: int, kept: int) -> None:
+    resolver = HeldNames({"one.example": [HOST]})
+    server = served(serve, resolver=resolver)
+    with hosts(HOST) as [peer], associated(server) as client:
+        name = b"\x03\x0bone.example" + peer.port.to_bytes(2, "big")
+        for number in range(kept + 3):
+            client.send(name, bytes((number,)) * size)
+            client.send(peer.name, b"")  # no more than the socket of the relay takes
+            peer.expect(b"")
+        server.wait_until(lambda s: s.num_dns_query == 1)
+        server.call(resolver.release)
+        for number in range(kept):
+            peer.expect(bytes((number,)) * size)
+        client.send(peer.name, b"last")
+        peer.expect(b"last")
+
+
+def test_a_reload_counts_for_what_an_association_sends_from_then_on(serve: Serve) -> None:
+    server = served(serve, resolver=Names({}))
+    with hosts(HOST) as [peer], associated(server) as client:
+        client.send(peer.name, b"before")
+        peer.expect(b"before")
+        server.reload({"listen": f"{HOST}:0", SECTION: {"udp": True}, "block_loopback": True})
+        client.send(peer.name, b"after")
+        client.send(b"\x03\x0bnew.example\x00\x50", b"behind it")
+        server.wait_until(lambda s: s.num_dns_query == 1)
+        assert peer.is_idle()
 
 
 def test_only_hosts_that_the_client_has_sent_to_may_answer(server: RunningServer) -> None:
