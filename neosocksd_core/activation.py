@@ -21,7 +21,7 @@ def take_sockets(
 
     The variables are removed: they are not meant for our children.
 
-    :raises ListenError: for a socket that listens at none of them, and for what is no socket.
+    :raises ListenError: for a socket that listens at none of them, for what is no socket, and for a host that cannot be looked up.
     """
     pid, count, _ = (environ.pop(name, "") for name in _VARIABLES)
     if pid != str(os.getpid()) or not count.isdecimal():
@@ -56,5 +56,8 @@ def _is_at(sock: socket.socket, address: str) -> bool:
 
 
 def _hosts(host: str) -> list[bytes]:
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {host}: {error.strerror}") from None
     return [unmap(pack_ip(str(sockaddr[0])) or b"") for *_, sockaddr in found]

@@ -72,6 +72,11 @@ def test_a_socket_that_no_setting_names_is_an_error(port: int) -> None:
     assert line.startswith(f"cannot take the socket that listens at ('127.0.0.1', {port})")
 
 
+def test_a_host_that_cannot_be_looked_up_is_an_error_that_names_it(port: int) -> None:
+    line = fails(1, "-l", f"host.invalid:{port}", prefix=handing_over(f"127.0.0.1:{port}"))
+    assert line.startswith("cannot listen on host.invalid: ")
+
+
 def test_a_descriptor_that_is_no_socket_is_an_error() -> None:
     line = fails(1, "-l", "127.0.0.1:0", prefix=handing_over("/dev/null", "file"))
     assert line == "cannot take descriptor 3: Socket operation on non-socket"
