@@ -43,6 +43,9 @@ def contained(method: Callable[[SelfT, ArgumentT], None]) -> Callable[[SelfT, Ar
     return run
 
 
-def is_cancelled() -> bool:
-    """Whether the task that runs is being cancelled itself. Where it is not, a cancellation that it meets is somebody else's."""
-    return anyio.current_effective_deadline() == -math.inf
+def is_own_cancellation(error: BaseException) -> bool:
+    """Whether *error* says that the task which runs is being cancelled itself. All else is a fault, that comes meanwhile, too."""
+    return (
+        isinstance(error, anyio.get_cancelled_exc_class())
+        and anyio.current_effective_deadline() == -math.inf
+    )

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
-from neosocksd_core.containment import FAULTS, is_cancelled
+from neosocksd_core.containment import FAULTS, is_own_cancellation
 from neosocksd_core.services import require_callable
 
 
@@ -61,7 +61,7 @@ def answering(endpoint: Endpoint, report: Callable[[BaseException], None]) -> En
             if not isinstance(answer, EndpointResponse):
                 raise TypeError(f"not an answer: {answer!r}")
         except FAULTS as error:
-            if is_cancelled():
+            if is_own_cancellation(error):
                 raise
             report(error)
             return EndpointResponse(500, b"internal error\n")

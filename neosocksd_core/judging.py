@@ -7,7 +7,7 @@ from inspect import isawaitable
 import anyio
 
 from neosocksd_core.addresses import SocketAddress
-from neosocksd_core.containment import FAULTS, is_cancelled
+from neosocksd_core.containment import FAULTS, is_own_cancellation
 from neosocksd_core.pipeline import Pipeline
 from neosocksd_core.protocols import Authenticator
 from neosocksd_core.requests import Credentials
@@ -61,7 +61,7 @@ class Judging:
         try:
             verdict = await answer
         except FAULTS as error:
-            if is_cancelled():
+            if is_own_cancellation(error):
                 raise
             self._fail(error, authenticator)
         else:

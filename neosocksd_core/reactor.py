@@ -17,7 +17,7 @@ from contextlib import suppress
 import anyio
 import anyio.abc
 
-from neosocksd_core.containment import FAULTS, is_cancelled
+from neosocksd_core.containment import FAULTS, is_own_cancellation
 from neosocksd_core.poller import READ, Poller
 
 Callback = Callable[[int], None]
@@ -146,13 +146,13 @@ class Reactor:
         scope = anyio.CancelScope()
 
         async def run() -> None:
-            with scope:
-                try:
+            try:
+                with scope:
                     await work()
-                except FAULTS as error:
-                    if is_cancelled():
-                        raise
-                    self.on_error(error)
+            except FAULTS as error:
+                if is_own_cancellation(error):
+                    raise
+                self.on_error(error)
 
         self._tasks.start_soon(run, name=name)
         return scope

@@ -11,7 +11,7 @@ from functools import partial
 import anyio
 
 from neosocksd_core.addresses import pack_ip
-from neosocksd_core.containment import FAULTS, Report, is_cancelled
+from neosocksd_core.containment import FAULTS, Report, is_own_cancellation
 from neosocksd_core.errors import DialError
 from neosocksd_core.protocols import Resolution, Resolver
 from neosocksd_core.reactor import Reactor
@@ -155,7 +155,7 @@ class Names:
         except DialError as error:
             result = error
         except FAULTS as error:
-            if is_cancelled():
+            if is_own_cancellation(error):
                 raise
             self._report(error, "resolver", self._resolver)
         finally:

@@ -11,7 +11,7 @@ from typing import Protocol
 import anyio
 
 from neosocksd_core.addresses import Chain, SocketAddress
-from neosocksd_core.containment import FAULTS, contained, is_cancelled
+from neosocksd_core.containment import FAULTS, contained, is_own_cancellation
 from neosocksd_core.dial import CLIENT, Dial, Origin
 from neosocksd_core.errors import DialError
 from neosocksd_core.pipeline import Pipeline
@@ -137,7 +137,7 @@ class Routing:
             self._scope = None
             self._end(error)
         except FAULTS as error:
-            if is_cancelled():
+            if is_own_cancellation(error):
                 raise
             self._scope = None
             self.crash(error)

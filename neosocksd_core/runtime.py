@@ -9,7 +9,7 @@ from functools import partial
 import anyio
 
 from neosocksd_core.addresses import SocketAddress
-from neosocksd_core.containment import FAULTS, is_cancelled
+from neosocksd_core.containment import FAULTS, is_own_cancellation
 from neosocksd_core.errors import NeosocksdError
 from neosocksd_core.listener import Listener, OnAccept
 from neosocksd_core.listening import BoundSockets, Place
@@ -91,7 +91,7 @@ class Runtime:
         try:
             await control.serve(sock)
         except FAULTS as error:
-            if is_cancelled():
+            if is_own_cancellation(error):
                 raise
             self.pipeline.report(error, control.name, control)
         finally:
@@ -127,6 +127,6 @@ class Runtime:
         try:
             await service.run()
         except FAULTS as error:
-            if is_cancelled():
+            if is_own_cancellation(error):
                 raise
             self.pipeline.report(error, f"service {service.name}", service)

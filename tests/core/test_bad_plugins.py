@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -30,6 +31,7 @@ from neosocksd_core import (
 from neosocksd_core.addresses import Address
 from neosocksd_core.services import ControlListener, Service
 from neosocksd_core.testing import (
+    DEADLINE,
     Client,
     EchoServer,
     PlainPlugin,
@@ -210,6 +212,53 @@ def test_credentials_are_refused_if_the_answer_about_them_is_no_verdict(
     request = plain_request(echo.address, "alice", "secret")
     expect_refusal(server, request, Reason.NOT_ALLOWED)
     expect_service(server, echo)
+
+
+class Breaking:
+    """A router, an authenticator and a resolver in one: it waits for ever, and fails when that is cancelled."""
+
+    def __init__(self) -> None:
+        self.waits = threading.Event()
+        self.failed = threading.Event()
+
+    async def route(self, request: Request) -> Any:
+        await self.wait()
+
+    async def authenticate(self, credentials: Credentials, client: SocketAddress) -> Any:
+        await self.wait()
+
+    async def resolve(self, host: str, family: socket.AddressFamily) -> Any:
+        await self.wait()
+
+    async def wait(self) -> None:
+        self.waits.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self.failed.set()
+            raise ZeroDivisionError
+
+
+@pytest.mark.logs_error("raised ZeroDivisionError")
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("what", ["router", "authenticator", "resolver"])
+def test_what_fails_when_its_client_leaves_is_logged_and_the_server_goes_on(
+    serve: Serve, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    breaking = Breaking()
+    server = serve(plugins=[PlainPlugin, Bad(**{what: breaking})])
+    user = "alice" if what == "authenticator" else ""
+    for _ in range(2):
+        breaking.waits.clear()
+        breaking.failed.clear()
+        with Client(server.address) as client:
+            client.send(plain_request(Address("name.example", 80), user, user))
+            assert breaking.waits.wait(DEADLINE)
+            client.reset()
+        assert breaking.failed.wait(DEADLINE)
+        server.wait_idle()
+    server.close()
+    assert caplog.text.count(f"plugin bad: {what} raised ZeroDivisionError") == 2
 
 
 class Looking:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from neosocksd_core.loops import open_reactor
@@ -270,6 +271,67 @@ def test_a_task_is_cancelled_by_its_scope_and_by_the_end(run: Callable[[Body], N
 
     run(body)
     assert ended == ["first", "second"]
+
+
+def test_a_task_that_fails_when_it_is_cancelled_ends_nobody_else(run: Callable[[Body], None]) -> None:
+    async def body(reactor: Reactor) -> None:
+        runs, reported = anyio.Event(), anyio.Event()
+        errors: list[BaseException] = []
+
+        def report(error: BaseException) -> None:
+            errors.append(error)
+            reported.set()
+
+        async def fail() -> None:
+            runs.set()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                raise ZeroDivisionError
+
+        reactor.on_error = report
+        scope = reactor.spawn(fail, "fail")
+        await runs.wait()
+        scope.cancel()
+        await reported.wait()
+        assert [type(error) for error in errors] == [ZeroDivisionError]
+
+    run(body)
+
+
+def test_a_task_of_which_a_part_fails_when_it_is_cancelled_ends_nobody_else(
+    run: Callable[[Body], None],
+) -> None:
+    async def body(reactor: Reactor) -> None:
+        runs, reported = anyio.Event(), anyio.Event()
+        errors: list[BaseException] = []
+
+        def report(error: BaseException) -> None:
+            errors.append(error)
+            reported.set()
+
+        async def fail() -> None:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                raise ZeroDivisionError
+
+        async def work() -> None:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(fail)
+                tasks.start_soon(anyio.sleep_forever)
+                await anyio.lowlevel.checkpoint()
+                runs.set()
+                await anyio.sleep_forever()
+
+        reactor.on_error = report
+        scope = reactor.spawn(work, "work")
+        await runs.wait()
+        scope.cancel()
+        await reported.wait()
+        assert len(errors) == 1
+
+    run(body)
 
 
 def test_another_thread_can_wake_the_loop(run: Callable[[Body], None]) -> None:
