@@ -113,9 +113,11 @@ class FilterRelay:
     @contained
     def _on_client(self, events: int) -> None:
         client = self.client
-        if events & HANGUP and not client.watch.wants(READ) and not client.ended:
+        # Events of one batch may be older than what the upstream's have changed: what is to be left unread stays so.
+        is_unread = not client.watch.wants(READ) and not client.ended
+        if is_unread and events & HANGUP:
             client.resting = True
-        elif events & ~WRITE and not client.ended:
+        elif events & ~WRITE and not is_unread and not client.ended:
             try:
                 data = client.sock.recv(RECEIVE_SIZE)
             except BlockingIOError:

@@ -3,16 +3,18 @@
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 import pytest
 
 from neosocksd_core.closing import Closer
 from neosocksd_core.errors import NeosocksdError
 from neosocksd_core.filter_relay import FilterRelay, Outcome
-from neosocksd_core.filters import Filter, FilterState
+from neosocksd_core.filters import FilterState
 from neosocksd_core.loops import open_reactor
 from neosocksd_core.poller import READ
 from neosocksd_core.sockets import reset
@@ -38,6 +40,8 @@ class Upper:
         self.failure: NeosocksdError | None = None
         self.state = FilterState.RELAY
         self.failed = False
+        self.last_words = b""
+        """What it says to the client beyond what comes from the upstream."""
         self._to_client = b""
         self._to_upstream = b""
 
@@ -51,7 +55,7 @@ class Upper:
         if data[-1:] in self.STATES:
             self.state = self.STATES[data[-1:]]
             data = data[:-1]
-        self._to_client += data.lower()
+        self._to_client += data.lower() + self.last_words
         self.client_ended |= not data and self.state is FilterState.RELAY
 
     def upstream_failed(self) -> None:
@@ -70,7 +74,7 @@ class Upper:
 class Joined:
     """What a test plays with: both ends, the filter, and what became of it."""
 
-    def __init__(self, client: Connection, upstream: Connection, stream_filter: Filter) -> None:
+    def __init__(self, client: Connection, upstream: Connection, stream_filter: Upper) -> None:
         self.client = client
         self.upstream = upstream
         self.filter = stream_filter
@@ -230,6 +234,23 @@ def test_a_client_is_left_unread_as_long_as_the_filter_says() -> None:
         joined.client.expect(b"go on")
 
     play(script, receive_buffer=4096)
+
+
+def test_what_comes_with_the_end_of_an_exchange_is_left_unread() -> None:
+    def script(joined: Joined) -> None:
+        def send_at_once() -> None:  # on the loop, which then hears of both in one batch
+            joined.filter.last_words = b"x" * (1 << 23)
+            joined.upstream.send(b"N")
+            joined.client.send(b"the next request")
+
+        anyio.from_thread.run_sync(send_at_once)
+        with suppress(ConnectionResetError):  # for its next request, which nobody takes here
+            while joined.client.socket.recv(1 << 16):
+                pass
+        assert joined.outcome() is Outcome.NEXT
+        joined.upstream.expect_eof()
+
+    play(script)
 
 
 def test_a_client_that_is_left_unread_costs_nothing_when_it_breaks_and_is_found_out_later() -> None:
