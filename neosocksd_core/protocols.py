@@ -63,7 +63,7 @@ class Handshake(Protocol):
 
     def grant(self, bound: SocketAddress) -> Filter | None:
         """The upstream stands; queue the success reply. ``bound`` is our address towards the upstream. (What it is for a ``Bind``,
-        which is granted twice, and for an ``Associate`` stands there; a filter that these return is not used.)
+        which is granted twice, and for an ``Associate`` stands there; of these three grants only the last of a ``Bind`` can give a filter.)
 
         Returns None where the bytes that follow are relayed untouched, else the filter that interprets them. Where it returns a
         filter, bytes that the client sent early are fed to the filter, :meth:`trailing_data` first.

@@ -21,11 +21,11 @@ def family_of(host: str) -> socket.AddressFamily:
 
 def unmapped(address: SocketAddress) -> SocketAddress:
     """The address of an IPv4 peer as such, also where a socket for both families has it as ``::ffff:a.b.c.d``."""
-    return (
-        (address[0].removeprefix(_MAPPED), address[1])
-        if address[0].startswith(_MAPPED)
-        else address
-    )
+    host = address[0]
+    # The dot tells it from the translated addresses of RFC 2765, which begin alike: ``::ffff:0:a.b.c.d`` is written without one.
+    if host.startswith(_MAPPED) and "." in host:
+        return host.removeprefix(_MAPPED), address[1]
+    return address
 
 
 class ListeningSocket(socket.socket):

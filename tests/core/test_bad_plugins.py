@@ -469,9 +469,7 @@ class Codec:
 
 @pytest.mark.logs_error("plugin bad: datagrams of session 1 raised ZeroDivisionError")
 @pytest.mark.parametrize("closes", [False, True], ids=["raises", "closes the session and raises"])
-def test_a_codec_of_datagrams_that_raises_ends_its_session_once(
-    serve: Serve, closes: bool
-) -> None:
+def test_a_codec_of_datagrams_that_raises_ends_its_session_once(serve: Serve, closes: bool) -> None:
     def fail() -> None:
         if closes:
             [session] = server.server.sessions()

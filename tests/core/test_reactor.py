@@ -273,7 +273,9 @@ def test_a_task_is_cancelled_by_its_scope_and_by_the_end(run: Callable[[Body], N
     assert ended == ["first", "second"]
 
 
-def test_a_task_that_fails_when_it_is_cancelled_ends_nobody_else(run: Callable[[Body], None]) -> None:
+def test_a_task_that_fails_when_it_is_cancelled_ends_nobody_else(
+    run: Callable[[Body], None],
+) -> None:
     async def body(reactor: Reactor) -> None:
         runs, reported = anyio.Event(), anyio.Event()
         errors: list[BaseException] = []

@@ -434,7 +434,7 @@ def test_a_stop_ends_it(serve: Serve) -> None:
     client.close()
 
 
-def test_the_idle_limit_counts_datagrams(serve: Serve) -> None:
+def test_the_idle_limit_ends_it(serve: Serve) -> None:
     server = served(serve, idle_timeout=0.2)
     with associated(server) as client:
         client.control.expect_reset()
