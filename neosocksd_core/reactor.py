@@ -153,6 +153,12 @@ class Reactor:
                 if is_own_cancellation(error):
                     raise
                 self.on_error(error)
+            except BaseExceptionGroup as group:  # of trio: what failed while the rest was cancelled
+                faults, rest = group.split(Exception)
+                if faults is not None:
+                    self.on_error(faults)
+                if rest is not None:
+                    raise rest from None
 
         self._tasks.start_soon(run, name=name)
         return scope
