@@ -299,7 +299,8 @@ class Server:
         if self._is_stopping:
             raise NeosocksdError("the server is stopping")
         fresh = configuration.build_settings(self._plugins, settings)
-        old, before = self._settings, self._composition
+        old = self._settings
+        before = self._composition
         self._settings = fresh
         names = self._bound.names()
         try:
@@ -315,12 +316,14 @@ class Server:
                 self._bound.rebind(composition.places, fresh)
                 guarded = self._plugins.guarded_addresses(self) if self._runtime else []
             except Exception as error:
-                self._settings, self._composition = old, before
+                self._settings = old
+                self._composition = before
                 close_listeners(self._bound.release(before.places))
                 self._plugins.reload_again(self, error)
                 raise
         except Exception:
-            self._settings, self._composition = old, before
+            self._settings = old
+            self._composition = before
             raise
         gone = self._bound.release(composition.places)
         for field in RESTART_FIELDS:

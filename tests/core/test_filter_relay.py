@@ -191,7 +191,7 @@ def test_an_upstream_that_breaks_is_the_filters_affair() -> None:
     def script(joined: Joined) -> None:
         joined.upstream.reset()
         assert joined.outcome() is Outcome.ABORT
-        assert joined.filter.failed  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        assert joined.filter.failed
 
     play(script)
 
