@@ -219,7 +219,9 @@ class Association:
             self._send(result, port, payload)
 
     def _send(self, addresses: LookupResult, port: int, payload: bytes) -> None:
-        """Send to the first address that can be sent to. What has one guarded address is not reached at another."""
+        """Send to the first address that can be sent to: the one that was sent to before, where a name is answered in another order
+        now. What has one guarded address is not reached at another.
+        """
         if isinstance(addresses, DialError):
             return
         policy = self._dialling().policy
@@ -231,7 +233,7 @@ class Association:
                 return
         except OSError:
             return  # it cannot be told
-        for packed in filter(policy.permits, hosts):
+        for packed in sorted(filter(policy.permits, hosts), key=self._is_new):
             try:
                 self._send_to(packed, port, payload)
             except OSError:
@@ -239,9 +241,12 @@ class Association:
             self._up += len(payload)
             return
 
+    def _is_new(self, packed: bytes) -> bool:
+        return _text_of(packed) not in self._hosts
+
     def _send_to(self, packed: bytes, port: int, payload: bytes) -> None:
-        family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
-        host = socket.inet_ntop(family, packed)
+        host = _text_of(packed)
+        family = family_of(host)
         sock = self._outside.get(family) or self._open_outside(family)
         sock.sendto(payload, (host, port))
         if host not in self._hosts:
@@ -291,6 +296,10 @@ def _source(client: SocketAddress, named: Address) -> tuple[str, int]:
     packed = pack_ip(named.host)
     is_known = packed is not None and (not any(packed) or packed == pack_ip(client[0]))
     return client[0], named.port if is_known else 0
+
+
+def _text_of(packed: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
 
 
 def _receive(sock: socket.socket) -> tuple[bytes, SocketAddress] | None:

@@ -33,10 +33,10 @@ def address_of(host: str) -> bytes:
 class Host:
     """Somebody who takes datagrams, and answers them."""
 
-    def __init__(self, host: str = HOST) -> None:
+    def __init__(self, host: str = HOST, port: int = 0) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
-        self.socket.bind((host, 0))
+        self.socket.bind((host, port))
         self.socket.settimeout(DEADLINE)
         self.host = host
         self.port: int = self.socket.getsockname()[1]
@@ -248,6 +248,24 @@ def test_names_are_looked_up_once_and_what_waits_for_them_is_sent_in_order(serve
         peer.answer(b"x")
         client.expect(peer.name, b"x")
     assert resolver.asked == 1
+
+
+def test_a_name_that_is_answered_in_another_order_stays_with_its_host(serve: Serve) -> None:
+    class Turning(Names):
+        async def resolve(self, host: str, family: socket.AddressFamily) -> Resolution:
+            addresses = self.known[host]
+            addresses.append(addresses.pop(0))
+            return Resolution(tuple(addresses), ttl=0)
+
+    server = served(serve, resolver=Turning({"one.example": ["127.0.0.2", HOST]}))
+    with hosts(HOST) as [peer], associated(server) as client:
+        other = Host("127.0.0.2", peer.port)
+        for number in range(4):
+            client.send(b"\x03\x0bone.example" + peer.port.to_bytes(2, "big"), b"%d" % number)
+            peer.expect(b"%d" % number)
+        assert server.statistics().num_dns_query == 4
+        assert other.is_idle()
+        other.socket.close()
 
 
 class HeldNames(Names):
