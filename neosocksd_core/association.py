@@ -190,8 +190,7 @@ class Association:
         host, port = target.host, target.port
         if not port:
             return
-        names = self._dialling().names
-        known: LookupResult | None = (host,) if pack_ip(host) is not None else names.cached(host)
+        known = self._dialling().names.known(host)
         if known is not None:
             self._send(known, port, payload)
         else:

@@ -73,7 +73,7 @@ class Binding:
     def start(self) -> None:
         """Begin. *listening* and *finish* may be called before this returns."""
         host, names = self._target.host, self._shared.names
-        known: LookupResult | None = (host,) if pack_ip(host) is not None else names.cached(host)
+        known = names.known(host)
         if known is not None:
             self._on_resolved(known)
         else:

@@ -201,9 +201,7 @@ class Dial:
     # the guard, where a proxy or a router could lead around it
 
     def _look_up(self, host: str, callback: Callable[[LookupResult], None]) -> None:
-        known: LookupResult | None = (host,)
-        if pack_ip(host) is None:
-            known = self._shared.names.cached(host)
+        known = self._shared.names.known(host)
         if known is not None:
             callback(known)
         else:

@@ -105,6 +105,10 @@ class Names:
             return None
         return _result(host, entry[1])
 
+    def known(self, host: str) -> LookupResult | None:
+        """The addresses of *host* that need not be asked for: its own, where it is one, or what is known of the name at the moment."""
+        return (host,) if pack_ip(host) is not None else self.cached(host)
+
     def look_up(self, host: str, callback: Callable[[LookupResult], None]) -> Lookup:
         """Ask for *host*; *callback* is called later, on the loop, unless the lookup is cancelled."""
         query = self._queries.get(host)

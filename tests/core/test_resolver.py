@@ -64,7 +64,8 @@ def test_a_name_is_asked_for_once_at_a_time_and_then_remembered(backend: Backend
                 tasks.start_soon(look_up)
             answers.gate.set()
         assert found == [("192.0.2.1",)] * 5
-        assert names.cached("h") == ("192.0.2.1",)
+        assert names.cached("h") == names.known("h") == ("192.0.2.1",)
+        assert names.known("2001:db8::1") == ("2001:db8::1",)
         assert await names.resolve("h") == ("192.0.2.1",)
         assert answers.asked == [("h", socket.AF_UNSPEC)]
         assert (counters.num_dns_query, counters.num_dns_success) == (1, 1)
