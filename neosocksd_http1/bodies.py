@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 from .buffer import Buffer, LineTooLongError
 from .errors import BAD_REQUEST, CONTENT_TOO_LARGE, RemoteProtocolError
-from .events import NEED_DATA, Data, EndOfMessage, Wait
+from .events import END_OF_MESSAGE, NEED_DATA, Data, EndOfMessage, Wait
 from .framing import Chunked, FixedLength, Framing, UntilClose
 from .grammar import CHUNK_EXTENSION, CHUNK_SIZE, MAX_INTEGER
 from .heads import FieldsReader
@@ -31,7 +31,7 @@ class FixedBody:
         :raises RemoteProtocolError: the stream ended too early.
         """
         if not self._left:
-            return EndOfMessage()
+            return END_OF_MESSAGE
         if not buffer:
             if ended:
                 raise RemoteProtocolError("the body ended before its Content-Length")
@@ -56,7 +56,7 @@ class UntilCloseBody:
         :raises RemoteProtocolError: the body is too large.
         """
         if not buffer:
-            return EndOfMessage() if ended else NEED_DATA
+            return END_OF_MESSAGE if ended else NEED_DATA
         self._left -= len(buffer)
         if self._left < 0:
             raise RemoteProtocolError("body too large", CONTENT_TOO_LARGE)
@@ -159,10 +159,10 @@ def body_reader(framing: Framing, limits: Limits) -> BodyReader:
     :raises RemoteProtocolError: its length is over ``limits.body``.
     """
     match framing:
-        case FixedLength(length):
-            if limits.body is not None and length > limits.body:
+        case FixedLength():
+            if limits.body is not None and framing.length > limits.body:
                 raise RemoteProtocolError("body too large", CONTENT_TOO_LARGE)
-            return FixedBody(length)
+            return FixedBody(framing.length)
         case Chunked():
             return ChunkedBody(limits)
         case UntilClose():

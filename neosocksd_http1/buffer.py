@@ -59,17 +59,17 @@ class Buffer:
         return self._data[start:stop]  # the object itself when it is wanted whole
 
     def take_match(self, pattern: re.Pattern[bytes], limit: int) -> re.Match[bytes] | None:
-        """Remove and return a line that is complete and matches *pattern*, its CRLF included.
+        """Remove and return what matches *pattern* and has at most *limit* bytes.
 
-        None says nothing but that :meth:`take_line` has to look. It is tried once a line, so that
-        the cost stays linear.
+        None says nothing but that :meth:`take_line` has to look. Where that has looked already, it
+        is not tried, so that the cost stays linear.
         """
-        if self._scanned != self._at:
+        at = self._at
+        if self._scanned != at:
             return None
-        found = pattern.match(self._data, self._at)
-        if found is None or found.end() - self._at > limit + 2:
-            return None
-        self._at = self._scanned = found.end()
+        found = pattern.match(self._data, at, at + limit)
+        if found is not None:
+            self._at = self._scanned = found.end()
         return found
 
     def take_line(self, limit: int) -> bytes | None:

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from .connection import Connection, State, wants_close
+from .connection import BODY, DONE, IDLE, Connection, wants_close
 from .errors import BAD_GATEWAY, LocalProtocolError, RemoteProtocolError
 from .events import (
     NEED_DATA,
@@ -62,7 +62,7 @@ class ClientConnection(Connection[InformationalResponse | Response]):
                 return self._write_body(event)
 
     def _send_request(self, request: Request) -> bytes:
-        if self._writing is not State.IDLE or self._reading is not State.IDLE:
+        if self._writing is not IDLE or self._reading is not IDLE:
             raise LocalProtocolError("no request is due")
         try:
             declared = declared_framing(request.headers)
@@ -72,7 +72,7 @@ class ClientConnection(Connection[InformationalResponse | Response]):
             raise LocalProtocolError("CONNECT has no body")
         head = request_head(request)
         self._writer = BodyWriter(NO_BODY if declared is None else declared)
-        self._writing = State.BODY
+        self._writing = BODY
         self._method = request.method
         self._upgrading = b"upgrade" in request.headers.tokens(b"connection")
         self._keep_alive = not wants_close(request.headers)
@@ -81,7 +81,7 @@ class ClientConnection(Connection[InformationalResponse | Response]):
     def _read_head(
         self,
     ) -> InformationalResponse | Response | ConnectionClosed | Literal[Wait.NEED_DATA]:
-        if self._writing is State.IDLE:
+        if self._writing is IDLE:
             if self._buffer:
                 raise RemoteProtocolError("bytes that answer no request")
             return self._close_at_end()
@@ -110,7 +110,7 @@ class ClientConnection(Connection[InformationalResponse | Response]):
         if self._interim > self._limits.informational:
             raise RemoteProtocolError("too many interim responses")
         if response.status == 101:
-            if not self._upgrading or self._writing is not State.DONE:
+            if not self._upgrading or self._writing is not DONE:
                 raise RemoteProtocolError("101 to a request that asked for no upgrade")
             self._switch()
         else:

@@ -15,7 +15,7 @@ and neither asked for the connection to be closed, the machine is reusable.
 
 from abc import ABC, abstractmethod
 from enum import Enum, auto
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import ClassVar, Final, Generic, Literal, TypeVar
 
 from .bodies import BodyReader, body_reader
 from .buffer import Buffer
@@ -40,6 +40,15 @@ class State(Enum):
     FAULTY = auto()
 
 
+# CPython 3.11 takes long to find a member in its enumeration, and a cycle asks for two dozen.
+IDLE: Final = State.IDLE
+BODY: Final = State.BODY
+DONE: Final = State.DONE
+SWITCHED: Final = State.SWITCHED
+CLOSED: Final = State.CLOSED
+FAULTY: Final = State.FAULTY
+
+
 class Connection(ABC, Generic[HeadT]):
     """The common half of the two machines."""
 
@@ -51,8 +60,8 @@ class Connection(ABC, Generic[HeadT]):
         self._buffer = Buffer()
         self._ended = False
         self._fault: RemoteProtocolError | None = None
-        self._reading = State.IDLE
-        self._writing = State.IDLE
+        self._reading = IDLE
+        self._writing = IDLE
         self._body: BodyReader = body_reader(NO_BODY, limits)
         self._framing: Framing = NO_BODY
         self._writer = BodyWriter(NO_BODY)
@@ -83,23 +92,20 @@ class Connection(ABC, Generic[HeadT]):
         if self._fault is not None:
             raise RemoteProtocolError(self._fault.message, self._fault.status)
         try:
-            match self._reading:
-                case State.IDLE:
-                    return self._read_head()
-                case State.BODY:
-                    event = self._body.next_event(self._buffer, self._ended)
-                    if isinstance(event, EndOfMessage):
-                        self._reading = State.DONE
-                    return event
-                case State.CLOSED:
-                    return ConnectionClosed()
-                case State.DONE | State.SWITCHED | State.FAULTY:
-                    return PAUSED
+            reading = self._reading
+            if reading is IDLE:
+                return self._read_head()
+            if reading is BODY:
+                event = self._body.next_event(self._buffer, self._ended)
+                if isinstance(event, EndOfMessage):
+                    self._reading = DONE
+                return event
+            return ConnectionClosed() if reading is CLOSED else PAUSED
         except RemoteProtocolError as fault:
             if self._fault_status is not None:
                 fault.status = self._fault_status
             self._fault = fault
-            self._reading = State.FAULTY
+            self._reading = FAULTY
             raise
 
     def trailing_data(self) -> bytes:
@@ -137,7 +143,7 @@ class Connection(ABC, Generic[HeadT]):
     @property
     def reusable(self) -> bool:
         """The cycle is over and another one may follow."""
-        return self._reading is State.DONE and self._writing is State.DONE and self._keep_alive
+        return self._reading is DONE and self._writing is DONE and self._keep_alive
 
     def start_next_cycle(self) -> None:
         """Make ready for the next request and its response. Pipelined bytes are kept.
@@ -146,7 +152,7 @@ class Connection(ABC, Generic[HeadT]):
         """
         if not self.reusable:
             raise LocalProtocolError("the cycle is not over, or the connection is to be closed")
-        self._reading = self._writing = State.IDLE
+        self._reading = self._writing = IDLE
         self._framing = NO_BODY
 
     @abstractmethod
@@ -156,28 +162,26 @@ class Connection(ABC, Generic[HeadT]):
     def _begin_body(self, framing: Framing) -> None:
         self._body = body_reader(framing, self._limits)
         self._framing = framing
-        self._reading = State.BODY
+        self._reading = BODY
 
     def _switch(self) -> None:
-        self._reading = self._writing = State.SWITCHED
+        self._reading = self._writing = SWITCHED
 
     def _close_at_end(self) -> Literal[Wait.NEED_DATA] | ConnectionClosed:
         """Answer for a side that is idle and has nothing to read."""
         if not self._ended:
             return NEED_DATA
-        self._reading = State.CLOSED
+        self._reading = CLOSED
         return ConnectionClosed()
 
     def _write_body(self, event: Data | EndOfMessage) -> bytes:
-        if self._writing is not State.BODY:
+        if self._writing is not BODY:
             raise LocalProtocolError("no body is due")
-        match event:
-            case Data(data):
-                return self._writer.data(data)
-            case EndOfMessage(trailers):
-                end = self._writer.end(trailers)
-                self._writing = State.DONE
-                return end
+        if isinstance(event, Data):
+            return self._writer.data(event.data)
+        end = self._writer.end(event.trailers)
+        self._writing = DONE
+        return end
 
 
 def wants_close(headers: Headers) -> bool:

@@ -56,6 +56,10 @@ class EndOfMessage:
     trailers: Headers = NO_HEADERS
 
 
+END_OF_MESSAGE: Final = EndOfMessage()
+"""The end of a message without trailers."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionClosed:
     """The peer ended its stream between two messages."""

@@ -15,11 +15,12 @@ MAX_INTEGER: Final = 2**63 - 1
 """Largest length that is believed: more bytes than that never come."""
 
 _TCHAR: Final = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
+_TEXT: Final = rb"[\t\x20-\x7e\x80-\xff]"
 
 TOKEN: Final = re.compile(rb"[" + _TCHAR + rb"]+")
 """``token`` (RFC 9110 section 5.6.2): methods, field names, list members."""
 
-LINE_TEXT: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+LINE_TEXT: Final = re.compile(_TEXT + rb"*")
 """What a line may hold before its CRLF: HTAB, SP, VCHAR and obs-text, hence no CR, LF, NUL or other
 control.
 """
@@ -27,17 +28,25 @@ control.
 VISIBLE: Final = re.compile(rb"[\x21-\x7e]*")
 """What a request target may hold: visible ASCII."""
 
-REQUEST_LINE: Final = re.compile(
-    rb"([" + _TCHAR + rb"]{1,%d}) ([\x21-\x7e]+) HTTP/1\.([01])" % MAX_METHOD
-)
+_REQUEST_LINE: Final = rb"([" + _TCHAR + rb"]{1,%d}) ([\x21-\x7e]+) HTTP/(1\.[01])" % MAX_METHOD
+_STATUS_LINE: Final = rb"HTTP/(1\.[01]) ([1-5][0-9]{2})(?: (" + _TEXT + rb"*))?"
+_FIELDS: Final = rb"\r\n((?:[" + _TCHAR + rb"]++:" + _TEXT + rb"*+\r\n)*+)\r\n"
+
+REQUEST_LINE: Final = re.compile(_REQUEST_LINE)
 """``request-line`` (RFC 9112 section 3) of the two versions that this library speaks."""
 
-STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+STATUS_LINE: Final = re.compile(_STATUS_LINE)
 """``status-line`` (RFC 9112 section 4). The space before an absent reason may be missing, as many
 servers leave it.
 """
 
-FIELD_LINE: Final = re.compile(rb"([" + _TCHAR + rb"]++):([\t\x20-\x7e\x80-\xff]*+)\r\n")
+REQUEST_HEAD: Final = re.compile(_REQUEST_LINE + _FIELDS)
+"""A whole head of a request; its last group is the lines that :data:`FIELD_LINE` takes apart."""
+
+RESPONSE_HEAD: Final = re.compile(_STATUS_LINE + _FIELDS)
+"""A whole head of a response; its last group is the lines that :data:`FIELD_LINE` takes apart."""
+
+FIELD_LINE: Final = re.compile(rb"([" + _TCHAR + rb"]++):(" + _TEXT + rb"*+)\r\n")
 """``field-line CRLF`` (RFC 9112 section 5) as a whole, its value not yet trimmed."""
 
 FIELD_NAME: Final = re.compile(rb"([" + _TCHAR + rb"]+):")

@@ -57,7 +57,8 @@ class Headers:
 
     def get_all(self, name: bytes) -> tuple[bytes, ...]:
         """Return the values of all fields called *name*, in order."""
-        return tuple(self._lookup().get(name.lower(), ()))
+        values = self._lookup().get(name.lower())
+        return tuple(values) if values else ()
 
     def tokens(self, name: bytes) -> tuple[bytes, ...]:
         """Return the members, in lower case, of the list in all fields called *name*.

@@ -1,21 +1,55 @@
 """Reads the head of a message: the first line and the header fields (RFC 9112 sections 2 to 5).
 
-A head is judged line by line, and the first line while it comes in, so that a peer that speaks
+A head that has come in whole, is in order and not larger than a line may be is read at one go. Any
+other is judged line by line, and the first line while it comes in, so that a peer that speaks
 something else is told at once.
 """
 
+import re
+from collections.abc import Sequence
 from typing import Final
 
 from .buffer import Buffer, LineTooLongError
 from .errors import BAD_REQUEST, FIELDS_TOO_LARGE, URI_TOO_LONG, RemoteProtocolError
 from .events import InformationalResponse, Request, Response
-from .grammar import FIELD_LINE, FIELD_NAME, MAX_METHOD, REQUEST_LINE, STATUS_LINE, TOKEN, VISIBLE
+from .grammar import (
+    FIELD_LINE,
+    FIELD_NAME,
+    MAX_METHOD,
+    REQUEST_HEAD,
+    REQUEST_LINE,
+    RESPONSE_HEAD,
+    STATUS_LINE,
+    TOKEN,
+    VISIBLE,
+)
 from .headers import Headers
 from .limits import Limits
 
 _SPACE: Final = 0x20
 _VERSIONS: Final = (b"HTTP/1.1\r", b"HTTP/1.0\r")
 _STATUS_START: Final = b"HTTP/1."
+_BLANK: Final = b" \t"
+_TOO_MANY: Final = "too many header fields"
+
+
+def take_head(
+    buffer: Buffer, head: re.Pattern[bytes], limits: Limits
+) -> tuple[Sequence[bytes], Headers] | None:
+    """Take what matches *head*; return its groups, and the fields in the last of them.
+
+    None says that the head is incomplete, malformed or large: which of these is for others to find.
+
+    :raises RemoteProtocolError: the fields are too many.
+    """
+    found = buffer.take_match(head, min(limits.line, limits.head))
+    if found is None:
+        return None
+    groups = found.groups()
+    fields = [(name, value.strip(_BLANK)) for name, value in FIELD_LINE.findall(groups[-1])]
+    if len(fields) > limits.fields:
+        raise RemoteProtocolError(_TOO_MANY, FIELDS_TOO_LARGE)
+    return groups, Headers(fields)
 
 
 class FieldsReader:
@@ -38,7 +72,7 @@ class FieldsReader:
         """
         limits = self._limits
         while True:
-            found = buffer.take_match(FIELD_LINE, limits.line)
+            found = buffer.take_match(FIELD_LINE, limits.line + 2)
             if found is not None:
                 self._add(found[1], found[2], found.end() - found.start())
                 continue
@@ -60,8 +94,8 @@ class FieldsReader:
         if self._size > self._limits.head:
             raise RemoteProtocolError("header too large", self._too_large)
         if len(self._fields) == self._limits.fields:
-            raise RemoteProtocolError("too many header fields", self._too_large)
-        self._fields.append((name, value.strip(b" \t")))
+            raise RemoteProtocolError(_TOO_MANY, self._too_large)
+        self._fields.append((name, value.strip(_BLANK)))
 
 
 class RequestReader:
@@ -98,14 +132,18 @@ class RequestReader:
         :raises RemoteProtocolError: it is none, or too large.
         """
         if self._first is None:
+            whole = take_head(buffer, REQUEST_HEAD, self._limits)
+            if whole is not None:
+                (method, target, version, _), headers = whole
+                return Request(method, target, headers, version)
             self._first = self._read_line(buffer)
             if self._first is None:
                 return None
-        headers = self._fields.read(buffer)
-        if headers is None:
+        fields = self._fields.read(buffer)
+        if fields is None:
             return None
-        method, target, minor = self._first
-        return Request(method, target, headers, b"1." + minor)
+        method, target, version = self._first
+        return Request(method, target, fields, version)
 
     def _read_line(self, buffer: Buffer) -> tuple[bytes, bytes, bytes] | None:
         limit = self._limits.line
@@ -163,7 +201,7 @@ class ResponseReader:
         """Start before the first line."""
         self._limits = limits
         self._fields = FieldsReader(limits)
-        self._first: tuple[bytes, int, bytes] | None = None
+        self._first: tuple[bytes, bytes, bytes | None] | None = None
 
     def read(self, buffer: Buffer) -> InformationalResponse | Response | None:
         """Take the head from *buffer*, or return None while it is incomplete.
@@ -171,17 +209,17 @@ class ResponseReader:
         :raises RemoteProtocolError: it is none, or too large.
         """
         if self._first is None:
+            whole = take_head(buffer, RESPONSE_HEAD, self._limits)
+            if whole is not None:
+                (version, status, reason, _), headers = whole
+                return _response(version, status, reason, headers)
             self._first = self._read_line(buffer)
             if self._first is None:
                 return None
-        headers = self._fields.read(buffer)
-        if headers is None:
-            return None
-        minor, status, reason = self._first
-        kind = InformationalResponse if status < 200 else Response
-        return kind(status, headers, reason, b"1." + minor)
+        fields = self._fields.read(buffer)
+        return None if fields is None else _response(*self._first, fields)
 
-    def _read_line(self, buffer: Buffer) -> tuple[bytes, int, bytes] | None:
+    def _read_line(self, buffer: Buffer) -> tuple[bytes, bytes, bytes | None] | None:
         start = buffer.peek(0, len(_STATUS_START))
         if not _STATUS_START.startswith(start):
             raise RemoteProtocolError("not a status line", BAD_REQUEST)
@@ -194,4 +232,12 @@ class ResponseReader:
         found = STATUS_LINE.fullmatch(line)
         if found is None:
             raise RemoteProtocolError("malformed status line")
-        return found[1], int(found[2]), found[3] or b""
+        return found[1], found[2], found[3]
+
+
+def _response(
+    version: bytes, status: bytes, reason: bytes | None, headers: Headers
+) -> InformationalResponse | Response:
+    code = int(status)
+    kind = InformationalResponse if code < 200 else Response
+    return kind(code, headers, reason or b"", version)

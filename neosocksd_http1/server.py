@@ -2,7 +2,7 @@
 
 from typing import Final, Literal
 
-from .connection import Connection, State, wants_close
+from .connection import BODY, DONE, IDLE, Connection, wants_close
 from .errors import LocalProtocolError, RemoteProtocolError
 from .events import (
     ConnectionClosed,
@@ -25,7 +25,7 @@ from .framing import (
     request_framing,
 )
 from .grammar import HOST_FIELD
-from .headers import Headers
+from .headers import NO_HEADERS, Headers
 from .heads import RequestReader
 from .limits import REQUEST_LIMITS, Limits
 from .writer import BodyWriter, response_head
@@ -84,12 +84,11 @@ class ServerConnection(Connection[Request]):
         """Write a whole response, with its length; to HEAD without the body."""
         method = self._request.method if self._request else b"GET"
         length = (b"Content-Length", b"%d" % len(body))
-        head = self.send(Response(status, (headers or Headers()).plus(length)))
+        head = self.send(Response(status, (headers or NO_HEADERS).plus(length)))
         if is_tunnel(status, method):
             return head
-        if body and not is_bodiless(status, method):
-            head += self.send(Data(body))
-        return head + self.send(EndOfMessage())
+        self._writing = DONE
+        return head if is_bodiless(status, method) else head + body
 
     def _read_head(self) -> Request | ConnectionClosed | Literal[Wait.NEED_DATA]:
         request = self._reader.read(self._buffer)
@@ -114,13 +113,13 @@ class ServerConnection(Connection[Request]):
 
     def _send_interim(self, response: InformationalResponse) -> bytes:
         request = self._request
-        if request is None or self._writing is not State.IDLE or self._fault is not None:
+        if request is None or self._writing is not IDLE or self._fault is not None:
             raise LocalProtocolError("no interim response is due")
         if not 100 <= response.status < 200:
             raise LocalProtocolError("the status of an interim response is 1xx")
         if response.status == 101:
             asked = b"upgrade" in request.headers.tokens(b"connection")
-            if not asked or request.version == b"1.0" or self._reading is not State.DONE:
+            if not asked or request.version == b"1.0" or self._reading is not DONE:
                 raise LocalProtocolError("the request asks for no upgrade, or is incomplete")
         elif request.version == b"1.0":
             return b""
@@ -130,7 +129,7 @@ class ServerConnection(Connection[Request]):
         return head
 
     def _send_response(self, response: Response) -> bytes:
-        if self._writing is not State.IDLE:
+        if self._writing is not IDLE:
             raise LocalProtocolError("no response is due")
         if not 200 <= response.status <= 599:
             raise LocalProtocolError("the status of a final response is 200 to 599")
@@ -144,13 +143,13 @@ class ServerConnection(Connection[Request]):
             return head
         framing, headers = self._framed(response, method)
         closing = wants_close(headers)
-        self._keep_alive &= not closing and framing != UNTIL_CLOSE
+        self._keep_alive &= not closing and framing is not UNTIL_CLOSE
         self._keep_alive &= request is not None and self._fault is None
         if not (closing or self._keep_alive):
             headers = headers.plus(_CLOSE)
         head = response_head(_with(response, headers))
         self._writer = BodyWriter(framing)
-        self._writing = State.BODY
+        self._writing = BODY
         return head
 
     def _framed(self, response: Response, method: bytes) -> tuple[Framing, Headers]:

@@ -13,6 +13,7 @@ from neosocksd_http1 import (
     ClientConnection,
     ConnectionClosed,
     EndOfMessage,
+    Headers,
     Limits,
     RemoteProtocolError,
     Request,
@@ -44,7 +45,7 @@ INPUTS: dict[str, Callable[[int], bytes]] = {
 }
 
 
-def count_calls(work: Callable[[], None]) -> int:
+def count_calls(work: Callable[[], object]) -> int:
     """How many calls the interpreter makes in *work*, those of built-in functions among them."""
     count = 0
 
@@ -95,3 +96,20 @@ def test_a_body_in_small_pieces_is_linear_work() -> None:
     assert (
         count_calls(lambda: read_body(10_000)) <= 10 * count_calls(lambda: read_body(1_000)) + 100
     )
+
+
+def test_a_field_of_a_whole_head_is_read_and_written_with_few_calls() -> None:
+    def cost(count: int) -> tuple[int, int]:
+        head = HEAD + b"A: b\r\n" * count + b"\r\n"
+        fields = Headers([(b"A", b"b")] * count)
+        server = ServerConnection()
+        return (
+            count_calls(lambda: read(head, len(head))),
+            count_calls(lambda: server.respond(400, b"", fields)),
+        )
+
+    read_few, written_few = cost(10)
+    read_many, written_many = cost(110)
+    # Besides what the index by name takes, which is three, its value is trimmed.
+    assert read_many - read_few <= 4 * 100
+    assert written_many - written_few <= 3 * 100
