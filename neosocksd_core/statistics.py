@@ -5,7 +5,10 @@ Who looks gets a snapshot of its own. It is not frozen: that would take longer t
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any
 
 LATENCY_SAMPLES = 256
 
@@ -83,11 +86,14 @@ class Statistics:
     lasterror: str | None
 
 
-_COMPUTED = {
-    "uptime", "num_halfopen", "num_sessions", "byt_up", "byt_down", "connect_latency", "dns_latency",
-}  # fmt: skip
-_PLAIN = tuple(field.name for field in fields(Statistics) if field.name not in _COMPUTED)
-"""What a snapshot takes as it is."""
+def _values(first: str, last: str) -> Callable[[object], tuple[Any, ...]]:
+    """Takes the values of the fields from *first* to *last*, as they stand in a snapshot, off what has attributes of these names."""
+    names = [field.name for field in fields(Statistics)]
+    return attrgetter(*names[names.index(first) : names.index(last) + 1])
+
+
+_numbers = _values("num_sessions_peak", "num_api_client_success")
+_bytes = _values("byt_proxy_server_rx", "byt_api_client_tx")
 
 
 class Counters:
@@ -142,14 +148,16 @@ class Counters:
         traffic: tuple[int, int] | None = None,
     ) -> Statistics:
         """All counters, with the numbers of living sessions, and the bytes up and down of all sessions where some live."""
-        byt_up, byt_down = traffic or (self.byt_up, self.byt_down)
-        return Statistics(
-            uptime=time.monotonic() - self.started,
-            num_halfopen=num_halfopen,
-            num_sessions=num_sessions,
-            byt_up=byt_up,
-            byt_down=byt_down,
-            connect_latency=self.connect_latency.snapshot(),
-            dns_latency=self.dns_latency.snapshot(),
-            **{name: getattr(self, name) for name in _PLAIN},
-        )
+        # By their places: thirty names would take longer than all the rest.
+        values: list[Any] = [
+            time.monotonic() - self.started,
+            num_halfopen,
+            num_sessions,
+            *_numbers(self),
+            *(traffic or (self.byt_up, self.byt_down)),
+            *_bytes(self),
+            self.connect_latency.snapshot(),
+            self.dns_latency.snapshot(),
+            self.lasterror,
+        ]
+        return Statistics(*values)

@@ -114,3 +114,21 @@ def test_a_server_that_does_not_run_has_counted_nothing() -> None:
     statistics = Counters().snapshot()
     assert statistics.num_accept == statistics.byt_up == 0
     assert statistics.lasterror is None
+
+
+def test_a_snapshot_has_each_counter_in_its_place() -> None:
+    counters = Counters()
+    names = [name for name in Counters.__slots__ if isinstance(getattr(counters, name), int)]
+    for number, name in enumerate(names):
+        setattr(counters, name, number)
+    counters.connect_latency.add(1.5)
+    counters.lasterror = "refused"
+    statistics = counters.snapshot(1001, 1002)
+    assert {name: getattr(statistics, name) for name in names} == {
+        name: number for number, name in enumerate(names)
+    }
+    assert (statistics.num_halfopen, statistics.num_sessions) == (1001, 1002)
+    assert (statistics.connect_latency.count, statistics.dns_latency.count) == (1, 0)
+    assert statistics.lasterror == "refused"
+    statistics = counters.snapshot(traffic=(2001, 2002))
+    assert (statistics.byt_up, statistics.byt_down) == (2001, 2002)
