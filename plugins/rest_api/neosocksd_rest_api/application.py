@@ -1,15 +1,12 @@
-"""The application of one server: Starlette routes to the endpoints, and errors have the form that their callers expect."""
+"""The application of one server: each path leads to its endpoint, and errors have the form that their callers expect."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Match, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import compile_path
+from starlette.types import Receive, Scope, Send
 
 from neosocksd_core import ServerContext
 from neosocksd_rest_api import openapi, page
@@ -23,69 +20,40 @@ from neosocksd_rest_api.v1 import JsonEndpoints, Operation
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class AnyMethod:
-    """Serves a path whatever the method, as ASGI."""
+class Routes:
+    """Which handler has a path. In braces stands what may be any one segment: the handler finds it among the path parameters."""
 
-    def __init__(self, handle: Handler) -> None:
-        self._handle = handle
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self._fixed = {path: handle for path, handle in handlers.items() if "{" not in path}
+        self._patterns = [
+            (compile_path(path)[0], handle) for path, handle in handlers.items() if "{" in path
+        ]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        response = await self._handle(Request(scope, receive))
-        await response(scope, receive, send)
-
-
-class Deflating:
-    """Deflates answers for callers that accept it; streams go through as they are."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        accepted = b",".join(v for name, v in scope["headers"] if name == b"accept-encoding")
-        if not accepts_deflate(accepted.decode("latin-1")):
-            await self._app(scope, receive, send)
-            return
-        start: Message = {}
-
-        async def send_deflated(message: Message) -> None:
-            nonlocal start
-            if message["type"] == "http.response.start":
-                start = message
-                return
-            if start:
-                begin, start = start, {}
-                body = message.get("body", b"")
-                if len(body) >= SMALLEST and not message.get("more_body", False):
-                    message = {**message, "body": await encode(body)}
-                    headers = MutableHeaders(raw=list(begin["headers"]))
-                    headers["Content-Encoding"] = "deflate"
-                    headers["Content-Length"] = str(len(message["body"]))
-                    headers.add_vary_header("Accept-Encoding")
-                    begin = {**begin, "headers": headers.raw}
-                await send(begin)
-            await send(message)
-
-        await self._app(scope, receive, send_deflated)
+    def find(self, path: str) -> tuple[Handler, Mapping[str, str]] | None:
+        """The handler of *path* and the path parameters, None if nobody has it."""
+        handle = self._fixed.get(path)
+        if handle is not None:
+            return handle, {}
+        for pattern, handle in self._patterns:
+            match = pattern.match(path)
+            if match is not None:
+                return handle, match.groupdict()
+        return None
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
-    """The answer to an HTTPException."""
-    assert isinstance(error, HTTPException)
-    return _error(request, error.status_code, error.detail, error.headers)
+async def deflate(response: Response, accept_encoding: str) -> None:
+    """Deflate what a caller is to get, if it is worth while and the caller accepts it; a stream stays as it is."""
+    if len(response.body) < SMALLEST or not accepts_deflate(accept_encoding):
+        return
+    response.body = await encode(bytes(response.body))
+    response.headers["Content-Encoding"] = "deflate"
+    response.headers["Content-Length"] = str(len(response.body))
+    response.headers.add_vary_header("Accept-Encoding")
 
 
-async def _fail(request: Request, error: Exception) -> Response:
-    """The answer to any other exception, which the connection logs."""
-    return _error(request, 500, "internal error")
-
-
-def _error(
-    request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None
-) -> Response:
-    fields, content = error_answer(status, detail, request.scope["path"])
-    response = Response(content, status, headers)
+def _refuse(error: HTTPException, path: str) -> Response:
+    fields, content = error_answer(error.status_code, error.detail, path)
+    response = Response(content, error.status_code, error.headers)
     response.raw_headers += [(name.lower(), value) for name, value in fields]
     return response
 
@@ -104,23 +72,26 @@ async def _serve_page(request: Request) -> Response:
     return Response(page.read_page(name), headers=fields)
 
 
-def _routes_of(operations: Sequence[Operation]) -> list[Route]:
-    """A route for each path, so that a wrong method is told of all that are right."""
-    handlers: dict[str, dict[str, Handler]] = {}
-    for operation in operations:
-        handlers.setdefault(operation.path, {})[operation.method] = operation.handle
-    return [
-        Route(path, _by_method(of_path), methods=list(of_path))
-        for path, of_path in handlers.items()
-    ]
-
-
 def _by_method(handlers: Mapping[str, Handler]) -> Handler:
+    """A handler for all methods of a path. HEAD is a GET whose content stays here."""
+    if "GET" in handlers:
+        handlers = {**handlers, "HEAD": handlers["GET"]}
+
     async def handle(request: Request) -> Response:
-        method = "GET" if request.method == "HEAD" else request.method
-        return await handlers[method](request)
+        wanted = handlers.get(request.method)
+        if wanted is None:
+            raise HTTPException(405, headers={"Allow": ", ".join(sorted(handlers))})
+        return await wanted(request)
 
     return handle
+
+
+def _handlers_of(operations: Sequence[Operation]) -> Mapping[str, Handler]:
+    """A handler for each path, so that a wrong method is told of all that are right."""
+    methods: dict[str, dict[str, Handler]] = {}
+    for operation in operations:
+        methods.setdefault(operation.path, {})[operation.method] = operation.handle
+    return {path: _by_method(of_path) for path, of_path in methods.items()}
 
 
 class ApiApplication:
@@ -128,26 +99,28 @@ class ApiApplication:
 
     def __init__(self, server: ServerContext, feed: Feed, limit: Callable[[], int]) -> None:
         self._routes = _all_routes(server, feed, limit)
-        app = Starlette(
-            routes=self._routes,
-            middleware=[Middleware(Deflating)],
-            exception_handlers={HTTPException: _refuse, Exception: _fail},
-        )
-        app.router.redirect_slashes = False
-        app.router.default = AnyMethod(OfferedEndpoints(server, feed.forget, limit).call)
-        self._app: ASGIApp = app
+        self._offered = OfferedEndpoints(server, feed.forget, limit)
 
     def has(self, path: str) -> bool:
         """Whether *path* is the API's own, so that nobody else can be called there."""
-        scope = {"type": "http", "method": "GET", "path": path}
-        return any(route.matches(scope)[0] is not Match.NONE for route in self._routes)
+        return self._routes.find(path) is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        await self._app(scope, receive, send)
+        """Answer one request. What an endpoint raises, but for an HTTPException, is left to the connection to tell."""
+        path = scope["path"]
+        handle, scope["path_params"] = self._routes.find(path) or (self._offered.call, {})
+        try:
+            response = await handle(Request(scope, receive))
+        except HTTPException as error:
+            response = _refuse(error, path)
+        accepted = b",".join(
+            [value for name, value in scope["headers"] if name == b"accept-encoding"]
+        )
+        await deflate(response, accepted.decode("latin-1"))
+        await response(scope, receive, send)
 
 
-def _all_routes(server: ServerContext, feed: Feed, limit: Callable[[], int]) -> list[Route]:
+def _all_routes(server: ServerContext, feed: Feed, limit: Callable[[], int]) -> Routes:
     text = TextEndpoints(server, feed.health)
     operations = JsonEndpoints(server, feed, limit).operations()
     document = openapi.describe(operations)
@@ -155,11 +128,14 @@ def _all_routes(server: ServerContext, feed: Feed, limit: Callable[[], int]) -> 
     async def describe(request: Request) -> Response:
         return JSONResponse(document)
 
-    return [
-        Route("/healthy", AnyMethod(text.healthy)),
-        Route("/stats", text.stats, methods=["GET", "POST"]),
-        Route("/metrics", text.metrics, methods=["GET"]),
-        Route("/openapi.json", describe, methods=["GET"]),
-        *_routes_of(operations),
-        *(Route(path, _serve_page) for path in ("/", *(f"/{name}" for name in page.page_files()))),
-    ]
+    pages = ("/", *(f"/{name}" for name in page.page_files()))
+    return Routes(
+        {
+            "/healthy": text.healthy,  # whatever the method
+            "/stats": _by_method({"GET": text.stats, "POST": text.stats}),
+            "/metrics": _by_method({"GET": text.metrics}),
+            "/openapi.json": _by_method({"GET": describe}),
+            **_handlers_of(operations),
+            **dict.fromkeys(pages, _by_method({"GET": _serve_page})),
+        }
+    )

@@ -150,7 +150,6 @@ class CallerConnection:
         except Exception:
             if self._is_lost:
                 return False
-            # The application has answered 500 by itself, where it was not answering yet.
             log.exception("rest_api: %s %s failed", scope["method"], escape(target.raw_path))
         if not answer.is_complete:
             if answer.is_started:

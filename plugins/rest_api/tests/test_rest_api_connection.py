@@ -206,6 +206,26 @@ def test_what_cannot_be_served_has_its_status(caller: Client, raw: bytes, status
     assert b"\r\naccess-control" not in answer.lower()
 
 
+@pytest.mark.parametrize(
+    ("raw", "allowed"),
+    [
+        (b"PUT /stats", "get, head, post"),
+        (b"POST /metrics", "get, head"),
+        (b"POST /", "get, head"),
+        (b"PUT /v1/sessions", "delete, get, head"),
+        (b"GET /v1/sessions/close", "post"),
+        (b"PUT /v1/sessions/1", "delete, get, head"),
+        (b"DELETE /v1/sessions/1/2", None),
+    ],
+)
+def test_a_wrong_method_is_told_of_all_that_are_right(
+    caller: Client, raw: bytes, allowed: str | None
+) -> None:
+    caller.send(raw + b" HTTP/1.1\r\n\r\n")
+    status, fields, _ = read_answer(caller)
+    assert (status, fields.get("allow")) == (405 if allowed else 404, allowed)
+
+
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(
     backend: str, start: Callable[..., RunningServer]
 ) -> None:
