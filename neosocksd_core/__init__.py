@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from neosocksd_core.addresses import Address, AddressError, Chain, Hop, SocketAddress
+    from neosocksd_core.control import ControlConnection
     from neosocksd_core.datagrams import DatagramCodec
     from neosocksd_core.endpoints import Endpoint, EndpointRequest, EndpointResponse
     from neosocksd_core.errors import (
@@ -72,6 +73,7 @@ __all__ = [
     "CompoundFlag",
     "ConfigurationError",
     "Connect",
+    "ControlConnection",
     "ControlListener",
     "Credentials",
     "DatagramCodec",
@@ -119,6 +121,7 @@ _HOME = {
         "Hop",
         "SocketAddress",
     ),
+    "control": ("ControlConnection",),
     "datagrams": ("DatagramCodec",),
     "endpoints": ("Endpoint", "EndpointRequest", "EndpointResponse"),
     "errors": (

@@ -4,12 +4,14 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 
 import anyio
 
 from neosocksd_core.addresses import SocketAddress
 from neosocksd_core.containment import FAULTS, is_own_cancellation
+from neosocksd_core.control import ControlConnection
 from neosocksd_core.errors import NeosocksdError
 from neosocksd_core.listener import Listener, OnAccept
 from neosocksd_core.listening import BoundSockets, Place
@@ -89,7 +91,8 @@ class Runtime:
 
     async def _run_control(self, control: ControlListener, sock: socket.socket) -> None:
         try:
-            await control.serve(sock)
+            with closing(ControlConnection(self.reactor, sock)) as connection:
+                await control.serve(connection)
         except FAULTS as error:
             if is_own_cancellation(error):
                 raise

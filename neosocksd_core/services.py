@@ -1,8 +1,14 @@
 """What plugins add to a server beside proxying: long-running work, and listeners of their own."""
 
-import socket
-from collections.abc import Awaitable, Callable
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from neosocksd_core.control import ControlConnection
 
 
 def require_callable(value: object, what: str) -> None:
@@ -32,14 +38,14 @@ class ControlListener:
     """Listeners whose connections the plugin serves by itself: a control interface, say.
 
     ``listen`` are their addresses, as in the settings; ``unix:PATH`` is a Unix socket that its owner alone may use (mode 0600).
-    ``serve`` is called in a task of its own for each connection, with a non-blocking socket that is closed when it returns; it is
-    cancelled at the stop. What it raises is logged. Of more than ``max_connections`` at once the newest is closed unserved.
-    These connections are no sessions. No client reaches these listeners through the proxy, unless they are not ``guarded``.
+    ``serve`` is called in a task of its own for each connection, which is closed when it returns; it is cancelled at the stop. What
+    it raises is logged. Of more than ``max_connections`` at once the newest is closed unserved. These connections are no sessions.
+    No client reaches these listeners through the proxy, unless they are not ``guarded``.
     """
 
     name: str
     listen: tuple[str, ...]
-    serve: Callable[[socket.socket], Awaitable[None]]
+    serve: Callable[[ControlConnection], Awaitable[None]]
     max_connections: int = 64
     guarded: bool = True
 

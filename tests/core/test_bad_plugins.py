@@ -13,6 +13,7 @@ import pytest
 from neosocksd_core import (
     Associate,
     ClientConnection,
+    ControlConnection,
     Credentials,
     Endpoint,
     EndpointRequest,
@@ -377,7 +378,10 @@ def test_a_service_that_fails_ends_alone(
 @pytest.mark.logs_error("plugin bad: control raised")
 @pytest.mark.parametrize("run", FAILURES)
 def test_a_control_connection_that_fails_ends_alone(
-    serve: Serve, echo: EchoServer, run: Callable[[socket.socket], Awaitable[None]], backend: str
+    serve: Serve,
+    echo: EchoServer,
+    run: Callable[[ControlConnection], Awaitable[None]],
+    backend: str,
 ) -> None:
     control = ControlListener("control", ("127.0.0.1:0",), run)
     server = serve({"listen": "127.0.0.1:0"}, plugins=[PlainPlugin, Bad(controls=[control])])

@@ -4,10 +4,9 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-import anyio
 import pytest
 
-from neosocksd_core import ListenError, hookimpl
+from neosocksd_core import ControlConnection, ListenError, hookimpl
 from neosocksd_core.plugins import Plugins
 from neosocksd_core.services import ControlListener, Service
 from neosocksd_core.testing import (
@@ -31,10 +30,10 @@ class Greeter:
     def register_control_listeners(self) -> Sequence[ControlListener]:
         return [ControlListener("greeter", self.listen, self.greet, self.most)]
 
-    async def greet(self, sock: socket.socket) -> None:
-        sock.send(b"hello\n")
-        await anyio.wait_readable(sock)
-        if sock.recv(100) == b"fail":
+    async def greet(self, connection: ControlConnection) -> None:
+        connection.socket.send(b"hello\n")
+        await connection.wait_readable()
+        if connection.socket.recv(100) == b"fail":
             raise RuntimeError("as it was told")
 
 

@@ -14,6 +14,7 @@ import pytest
 from neosocksd_core import (
     Address,
     ConfigurationError,
+    ControlConnection,
     Decision,
     DialError,
     Forward,
@@ -287,7 +288,7 @@ def test_a_server_takes_sockets_that_listen_already(echo: EchoServer, backend: B
 
 
 def test_the_file_of_a_unix_socket_that_was_handed_over_stays(tmp_path: Path) -> None:
-    async def serve(sock: socket.socket) -> None: ...
+    async def serve(connection: ControlConnection) -> None: ...
 
     class Control:
         @hookimpl

@@ -9,8 +9,8 @@ One request at a time, in the order in which they came; what is pipelined waits.
 so that who sends a byte a second holds a connection no longer than one who sends nothing.
 """
 
-import math
 import socket
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
+from neosocksd_core import ControlConnection
 from neosocksd_core.log import escape
 from neosocksd_core.statistics import Counters
 from neosocksd_http1 import (
@@ -69,21 +70,22 @@ class Service:
     denials: Denials
     log: Logger
 
-    async def serve(self, sock: socket.socket) -> None:
-        """Serve one connection until it is closed; *sock* is non-blocking, and is not closed here."""
-        await CallerConnection(self, sock).run()
+    async def serve(self, connection: ControlConnection) -> None:
+        """Serve one connection until it ends; it is not closed here."""
+        await CallerConnection(self, connection).run()
 
 
 class CallerConnection:
-    """One connection. Its socket is its owner's to close."""
+    """One connection. Its owner closes it."""
 
-    def __init__(self, service: Service, sock: socket.socket) -> None:
+    def __init__(self, service: Service, connection: ControlConnection) -> None:
         self._service = service
-        self._socket = sock
+        self._connection = connection
+        self._socket = connection.socket
         self._settings = service.settings()
         self._machine = ServerConnection(Limits(body=self._settings.body_limit))
-        self._limit = anyio.CancelScope()
-        """Its deadline is that of what is read; what is answered has none."""
+        self._deadline = 0.0
+        """Until when something must have come."""
         self._is_partial = False
         """The request that is being read did not come in one piece."""
         self._is_lost = False
@@ -92,7 +94,7 @@ class CallerConnection:
     async def run(self) -> None:
         """Serve requests until the connection ends."""
         # The caller has gone, has broken the protocol after an answer, or is too slow to be waited for: nobody is left to tell.
-        with suppress(OSError, RemoteProtocolError), self._limit:
+        with suppress(OSError, RemoteProtocolError):
             while await self._serve_one():
                 self._machine.start_next_cycle()
                 if self._machine.buffered:
@@ -118,7 +120,6 @@ class CallerConnection:
         if request.expects_continue and self._machine.framing != NO_BODY:
             await self._write(self._machine.send(InformationalResponse(100)))
         body = await self._read_body()
-        self._limit.deadline = math.inf
         return await self._answer(request, target, body)
 
     def _precondition(self, request: Request) -> Refusal | None:
@@ -173,7 +174,7 @@ class CallerConnection:
 
     async def _has_left(self) -> bool:
         """Wait for what the caller does next; whether that is to leave. It may send another request, too, which stays unread."""
-        await anyio.wait_readable(self._socket)
+        await self._connection.wait_readable()
         try:
             return not self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -183,7 +184,6 @@ class CallerConnection:
 
     async def _refuse(self, refusal: Refusal, path: str) -> bool:
         """Answer without the application. Where the request has not been read to its end the connection ends, too."""
-        self._limit.deadline = math.inf
         machine = self._machine
         if machine.reading is State.BODY and machine.framing == NO_BODY:
             machine.next_event()
@@ -197,7 +197,7 @@ class CallerConnection:
         """The next request, None if the caller has no further one."""
         self._is_partial = False
         if not self._machine.buffered:
-            self._limit.deadline = anyio.current_time() + self._settings.idle_timeout
+            self._deadline = time.monotonic() + self._settings.idle_timeout
             await self._read()
         while True:
             match self._machine.next_event():
@@ -223,19 +223,17 @@ class CallerConnection:
         """Read more of a request that has begun, all of which must come within a time."""
         if not self._is_partial:
             self._is_partial = True
-            self._limit.deadline = anyio.current_time() + self._settings.request_timeout
+            self._deadline = time.monotonic() + self._settings.request_timeout
         await self._read()
 
     async def _read(self) -> None:
         """Feed the machine once. It is waited first, also where something has come: who sends on and on does not have the loop alone.
 
-        It is cancelled if nothing comes in time.
-
-        :raises OSError: if the connection has failed.
+        :raises OSError: if nothing comes in time, or the connection has failed.
         """
         data = None
         while data is None:
-            await anyio.wait_readable(self._socket)
+            await self._connection.wait_readable(self._deadline)
             with suppress(BlockingIOError):
                 data = self._socket.recv(READ_SIZE)
         self._service.counters.byt_api_server_rx += len(data)
@@ -255,8 +253,8 @@ class CallerConnection:
                 try:
                     sent = self._socket.send(left)
                 except BlockingIOError:
-                    with anyio.fail_after(self._settings.idle_timeout):
-                        await anyio.wait_writable(self._socket)
+                    deadline = time.monotonic() + self._settings.idle_timeout
+                    await self._connection.wait_writable(deadline)
                     continue
                 self._service.counters.byt_api_server_tx += sent
                 left = left[sent:]
@@ -266,11 +264,10 @@ class CallerConnection:
 
     async def _linger(self) -> None:
         self._socket.shutdown(socket.SHUT_WR)
-        left = LINGER_BYTES
-        with anyio.move_on_after(LINGER_SECONDS):
-            while left > 0:
-                await anyio.wait_readable(self._socket)
-                size = len(self._socket.recv(READ_SIZE))
-                if not size:
-                    return
-                left -= size
+        left, deadline = LINGER_BYTES, time.monotonic() + LINGER_SECONDS
+        while left > 0:
+            await self._connection.wait_readable(deadline)
+            size = len(self._socket.recv(READ_SIZE))
+            if not size:
+                return
+            left -= size
