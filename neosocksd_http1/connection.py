@@ -108,6 +108,17 @@ class Connection(ABC, Generic[HeadT]):
             self._reading = FAULTY
             raise
 
+    def finish(self, data: bytes = b"") -> bytes:
+        """Write the last *data* of the body, and its end; return the bytes for the peer.
+
+        :raises LocalProtocolError: no body is due, or it has not the length that was announced.
+        """
+        if self._writing is not BODY:
+            raise LocalProtocolError("no body is due")
+        end = self._writer.data(data) + self._writer.end()
+        self._writing = DONE
+        return end
+
     def trailing_data(self) -> bytes:
         """Remove and return what was fed and not read.
 

@@ -29,7 +29,7 @@ class Headers:
 
     def __contains__(self, name: object) -> bool:
         """Tell whether a field of this name is present."""
-        return isinstance(name, bytes) and name.lower() in self._lookup()
+        return isinstance(name, bytes) and name.lower() in (self._index or self._make_index())
 
     def __eq__(self, other: object) -> bool:
         """Compare fields, order and spelling included."""
@@ -52,12 +52,12 @@ class Headers:
 
         Where a second field would matter, ask :meth:`get_all`.
         """
-        values = self._lookup().get(name.lower())
+        values = (self._index or self._make_index()).get(name.lower())
         return values[0] if values else None
 
     def get_all(self, name: bytes) -> tuple[bytes, ...]:
         """Return the values of all fields called *name*, in order."""
-        values = self._lookup().get(name.lower())
+        values = (self._index or self._make_index()).get(name.lower())
         return tuple(values) if values else ()
 
     def tokens(self, name: bytes) -> tuple[bytes, ...]:
@@ -65,7 +65,7 @@ class Headers:
 
         Empty members are skipped (RFC 9110 section 5.6.1.2).
         """
-        values = self._lookup().get(name.lower())
+        values = (self._index or self._make_index()).get(name.lower())
         if values is None:
             return ()
         members = (member.strip(b" \t") for value in values for member in value.lower().split(b","))
@@ -80,13 +80,13 @@ class Headers:
         """Return the fields followed by *fields*."""
         return Headers(self._fields + fields)
 
-    def _lookup(self) -> dict[bytes, list[bytes]]:
-        if self._index is None:
-            index: dict[bytes, list[bytes]] = {}
-            for name, value in self._fields:
-                index.setdefault(name.lower(), []).append(value)
-            self._index = index
-        return self._index
+    def _make_index(self) -> dict[bytes, list[bytes]]:
+        """Make the index, when it is first asked for."""
+        index: dict[bytes, list[bytes]] = {}
+        for name, value in self._fields:
+            index.setdefault(name.lower(), []).append(value)
+        self._index = index
+        return index
 
 
 NO_HEADERS: Final = Headers()

@@ -87,8 +87,7 @@ class ServerConnection(Connection[Request]):
         head = self.send(Response(status, (headers or NO_HEADERS).plus(length)))
         if is_tunnel(status, method):
             return head
-        self._writing = DONE
-        return head if is_bodiless(status, method) else head + body
+        return head + self.finish(b"" if is_bodiless(status, method) else body)
 
     def _read_head(self) -> Request | ConnectionClosed | Literal[Wait.NEED_DATA]:
         request = self._reader.read(self._buffer)

@@ -102,6 +102,32 @@ def test_a_body_of_unknown_length_is_sent_in_chunks() -> None:
     assert server.reusable
 
 
+@pytest.mark.parametrize("last", [b"cde", b""])
+def test_a_body_is_finished_with_its_last_piece(last: bytes) -> None:
+    server = serve(b"GET / HTTP/1.1\r\n\r\n")
+    with pytest.raises(LocalProtocolError):
+        server.finish(last)
+    server.send(Response(200, Headers([(b"Content-Length", b"%d" % (2 + len(last)))])))
+    assert server.send(Data(b"ab")) + server.finish(last) == b"ab" + last
+    assert server.reusable
+    with pytest.raises(LocalProtocolError):
+        server.finish()
+
+
+def test_a_chunked_body_is_finished_with_its_last_chunk() -> None:
+    server = serve(b"GET / HTTP/1.1\r\n\r\n")
+    server.send(Response(200))
+    assert server.finish(b"abc") == b"3\r\nabc\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("body", [b"ab", b"abcd"])
+def test_a_body_of_another_length_than_announced_is_not_finished(body: bytes) -> None:
+    server = serve(b"GET / HTTP/1.1\r\n\r\n")
+    server.send(Response(200, Headers([(b"Content-Length", b"3")])))
+    with pytest.raises(LocalProtocolError):
+        server.finish(body)
+
+
 @pytest.mark.parametrize("headers", [Headers(), Headers([(b"Transfer-Encoding", b"chunked")])])
 def test_a_body_of_unknown_length_ends_with_the_connection_in_http_1_0(headers: Headers) -> None:
     server = serve(b"GET / HTTP/1.0\r\n\r\n")

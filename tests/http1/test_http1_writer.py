@@ -99,3 +99,21 @@ def test_a_field_is_written_on_one_line_or_not_at_all(name: bytes, value: bytes)
         return
     assert line == name + b": " + value + b"\r\n"
     assert line.count(b"\r") == line.count(b"\n") == 1
+
+
+WRITTEN = st.sampled_from(
+    [b"", b"A", b"B-c", b"d e", b":", b"x: y", b"\x00", b"\xff", b"v\r\nX: y", b"\r\n"]
+)
+
+
+@given(st.lists(st.tuples(WRITTEN, WRITTEN), max_size=4))
+def test_fields_are_written_together_if_each_may_be_written(
+    given_fields: list[tuple[bytes, bytes]],
+) -> None:
+    try:
+        lines = b"".join([fields(Headers([field])) for field in given_fields])
+    except LocalProtocolError:
+        with pytest.raises(LocalProtocolError):
+            fields(Headers(given_fields))
+    else:
+        assert fields(Headers(given_fields)) == lines
