@@ -7,6 +7,8 @@ The reactor watches the socket for as long as the connection lasts. To have the 
 import math
 import socket
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 import anyio
 
@@ -39,19 +41,19 @@ class ControlConnection:
         self._timer: Timer | None = None
         self._watch = reactor.watch(sock.fileno(), READ, self._on_events)
 
-    async def wait_readable(self, until: float = math.inf) -> None:
+    def wait_readable(self, until: float = math.inf) -> Coroutine[Any, Any, None]:
         """Wait until something has come, or the connection has ended or failed. The loop has a turn also where that is so already.
 
         :raises TimeoutError: if that is not before *until* (seconds, monotonic).
         """
-        await self._wait(READ, until)
+        return self._wait(READ, until)
 
-    async def wait_writable(self, until: float = math.inf) -> None:
+    def wait_writable(self, until: float = math.inf) -> Coroutine[Any, Any, None]:
         """Wait until something can be sent, or the connection has failed.
 
         :raises TimeoutError: if that is not before *until* (seconds, monotonic).
         """
-        await self._wait(WRITE, until)
+        return self._wait(WRITE, until)
 
     def close(self) -> None:
         """Close the socket. Nobody may be waiting."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 
-from neosocksd_http1 import Data, EndOfMessage, Headers, Response, ServerConnection, reason_phrase
+from neosocksd_http1 import Data, Headers, Response, ServerConnection, reason_phrase
 
 PROBLEM = b"application/problem+json"
 TEXT = b"text/plain; charset=utf-8"
@@ -86,14 +86,14 @@ class Answer:
             self.status = message["status"]
             self._head = machine.send(Response(self.status, _fields(message.get("headers", ()))))
             return
-        data, self._head = self._head, b""
-        body = message.get("body", b"")
-        if body and not self._is_head and self.status not in _BODILESS:
-            data += machine.send(Data(bytes(body)))
+        head, self._head = self._head, b""
+        body = bytes(message.get("body", b""))
+        if self._is_head or self.status in _BODILESS:
+            body = b""
         if message.get("more_body", False):
-            await self._write(data)
+            await self._write(head + machine.send(Data(body)))
             return
-        await self._write(data + machine.send(EndOfMessage()))
+        await self._write(head + machine.finish(body))
         self.is_complete = True
         if self._completed is not None:
             self._completed.set()

@@ -77,11 +77,11 @@ def _by_method(handlers: Mapping[str, Handler]) -> Handler:
     if "GET" in handlers:
         handlers = {**handlers, "HEAD": handlers["GET"]}
 
-    async def handle(request: Request) -> Response:
+    def handle(request: Request) -> Awaitable[Response]:
         wanted = handlers.get(request.method)
         if wanted is None:
             raise HTTPException(405, headers={"Allow": ", ".join(sorted(handlers))})
-        return await wanted(request)
+        return wanted(request)
 
     return handle
 

@@ -24,6 +24,7 @@ from neosocksd_core import ControlConnection
 from neosocksd_core.log import escape
 from neosocksd_core.statistics import Counters
 from neosocksd_http1 import (
+    CHUNKED,
     NO_BODY,
     ConnectionClosed,
     Data,
@@ -125,7 +126,7 @@ class CallerConnection:
     def _precondition(self, request: Request) -> Refusal | None:
         if request.method == b"CONNECT":
             return Refusal(405, "this is no proxy")
-        if b"transfer-encoding" in request.headers:
+        if self._machine.framing is CHUNKED:
             return Refusal(501, "a body needs a Content-Length, chunks are not supported")
         expected = request.headers.tokens(b"expect")
         if expected and expected != (b"100-continue",):

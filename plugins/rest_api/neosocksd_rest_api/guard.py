@@ -24,6 +24,8 @@ PAGE_PATHS = frozenset({"/", *(f"/{name}" for name in page_files())})
 
 LONGEST_TOKEN = 4096
 
+_OWN_SITES = frozenset({b"same-origin", b"none"})
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -40,7 +42,7 @@ NO_TOKEN = Refusal(401, "a token is needed: Authorization: Bearer TOKEN")
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """The rules in force. ``token`` is empty where none is asked for; ``hosts`` are in lower case."""
+    """The rules in force. ``token`` is empty where none is asked for; ``hosts`` are our names, in lower case."""
 
     token: bytes
     hosts: frozenset[str]
@@ -63,8 +65,10 @@ class Guard:
         return None
 
     def _has_token(self, headers: Headers) -> bool:
+        if not self.token:
+            return False
         given = headers.get_all(b"authorization")
-        if not self.token or len(given) != 1:
+        if len(given) != 1:
             return False
         scheme, _, token = given[0].partition(b" ")
         return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self.token)
@@ -74,11 +78,11 @@ class Guard:
         if given is None:
             return True
         host = _without_port(given.decode("latin-1")).lower()
-        return pack_ip(host) is not None or host == "localhost" or host in self.hosts
+        return host in self.hosts or pack_ip(host) is not None
 
 
 def _is_same_site(headers: Headers) -> bool:
-    if any(site not in (b"same-origin", b"none") for site in headers.get_all(b"sec-fetch-site")):
+    if not _OWN_SITES.issuperset(headers.get_all(b"sec-fetch-site")):
         return False
     origins = headers.get_all(b"origin")
     if not origins:
@@ -115,7 +119,7 @@ def make_guard(settings: RestApiSettings) -> Guard:
                     f"rest_api.listen: others can reach {address}, so a token is needed:"
                     " --api-token, --api-token-file, or listen on 127.0.0.1 or unix:PATH"
                 )
-    return Guard(token, frozenset(host.lower() for host in settings.hosts))
+    return Guard(token, frozenset({"localhost", *(host.lower() for host in settings.hosts)}))
 
 
 def _read_token(settings: RestApiSettings) -> bytes:

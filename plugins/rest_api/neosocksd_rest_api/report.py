@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, metadata, version
 
 from neosocksd_core.statistics import Statistics
@@ -115,6 +115,7 @@ def quantiles(samples: Sequence[float], *wanted: float) -> Sequence[float]:
     return [ordered[max(0, math.ceil(q * len(ordered)) - 1)] for q in wanted]
 
 
+@lru_cache(maxsize=64)  # who asks often finds most counters as they were
 def format_bytes(count: float) -> str:
     """A number of bytes for a person: ``512 B``, ``1.50 KiB``."""
     unit = 0

@@ -11,7 +11,8 @@ from urllib.parse import unquote_to_bytes
 
 from neosocksd_http1 import RemoteProtocolError, Request, parse_absolute
 
-_ENCODED = re.compile(rb"(?:[^%]|%[0-9A-Fa-f]{2})*")
+_MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})|#")
+"""What no target holds: a percent sign that encodes nothing, and a fragment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def parse_target(target: bytes, method: bytes) -> Target:
         absolute = parse_absolute(target, method)
         target, authority = absolute.origin, absolute.authority.host_field()
     raw_path, _, query = target.partition(b"?")
-    if _ENCODED.fullmatch(target) is None or b"#" in target:
+    if _MALFORMED.search(target) is not None:
         raise RemoteProtocolError("malformed percent-encoding")
     try:
         path = unquote_to_bytes(raw_path).decode()
