@@ -2,7 +2,6 @@
 
 import logging
 import re
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from neosocksd_core import (
     ConfigurationError,
+    ControlConnection,
     Forward,
     PluginError,
     Request,
@@ -367,7 +367,7 @@ async def answer(_: EndpointRequest) -> EndpointResponse:
     return EndpointResponse()
 
 
-async def serve(_: socket.socket) -> None: ...
+async def serve(_: ControlConnection) -> None: ...
 
 
 ENDPOINT = Endpoint("/x", frozenset({"GET"}), answer)
