@@ -1,11 +1,11 @@
-"""The application of one server: each path leads to its endpoint, and errors have the form that their callers expect."""
+"""The application of one server: Starlette leads each path to its endpoint, and errors have the form that their callers expect."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import compile_path
+from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from neosocksd_core import ServerContext
@@ -20,27 +20,6 @@ from neosocksd_rest_api.v1 import JsonEndpoints, Operation
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Routes:
-    """Which handler has a path. In braces stands what may be any one segment: the handler finds it among the path parameters."""
-
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
-        self._fixed = {path: handle for path, handle in handlers.items() if "{" not in path}
-        self._patterns = [
-            (compile_path(path)[0], handle) for path, handle in handlers.items() if "{" in path
-        ]
-
-    def find(self, path: str) -> tuple[Handler, Mapping[str, str]] | None:
-        """The handler of *path* and the path parameters, None if nobody has it."""
-        handle = self._fixed.get(path)
-        if handle is not None:
-            return handle, {}
-        for pattern, handle in self._patterns:
-            match = pattern.match(path)
-            if match is not None:
-                return handle, match.groupdict()
-        return None
-
-
 async def deflate(response: Response, accept_encoding: str) -> None:
     """Deflate what a caller is to get, if it is worth while and the caller accepts it; a stream stays as it is."""
     if len(response.body) < SMALLEST or not accepts_deflate(accept_encoding):
@@ -49,6 +28,25 @@ async def deflate(response: Response, accept_encoding: str) -> None:
     response.headers["Content-Encoding"] = "deflate"
     response.headers["Content-Length"] = str(len(response.body))
     response.headers.add_vary_header("Accept-Encoding")
+
+
+class AsgiEndpoint:
+    """A handler as an ASGI application. What it raises, but for an HTTPException, is left to the connection to tell."""
+
+    def __init__(self, handle: Handler) -> None:
+        self._handle = handle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            response = await self._handle(Request(scope, receive))
+        except HTTPException as error:
+            response = _refuse(error, scope["path"])
+        accepted = b",".join(
+            [value for name, value in scope["headers"] if name == b"accept-encoding"]
+        )
+        await deflate(response, accepted.decode("latin-1"))
+        await response(scope, receive, send)
 
 
 def _refuse(error: HTTPException, path: str) -> Response:
@@ -95,32 +93,33 @@ def _handlers_of(operations: Sequence[Operation]) -> Mapping[str, Handler]:
 
 
 class ApiApplication:
-    """The application of one server, as ASGI. *limit* gives the bytes that a body may have once it is decompressed."""
+    """The application of one server, as ASGI. *limit* gives the bytes that a body may have once it is decompressed.
+
+    It is Starlette's router without the layers of a Starlette application around it: they are a good part of what a small answer costs.
+    """
 
     def __init__(self, server: ServerContext, feed: Feed, limit: Callable[[], int]) -> None:
-        self._routes = _all_routes(server, feed, limit)
-        self._offered = OfferedEndpoints(server, feed.forget, limit)
+        handlers = _all_handlers(server, feed, limit)
+        offered = OfferedEndpoints(server, feed.forget, limit)
+        self._router = Router(
+            [Route(path, AsgiEndpoint(handle)) for path, handle in handlers.items()],
+            redirect_slashes=False,
+            default=AsgiEndpoint(offered.call),
+        )
 
     def has(self, path: str) -> bool:
         """Whether *path* is the API's own, so that nobody else can be called there."""
-        return self._routes.find(path) is not None
+        scope = {"type": "http", "method": "GET", "path": path}
+        return any(route.matches(scope)[0] is not Match.NONE for route in self._router.routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. What an endpoint raises, but for an HTTPException, is left to the connection to tell."""
-        path = scope["path"]
-        handle, scope["path_params"] = self._routes.find(path) or (self._offered.call, {})
-        try:
-            response = await handle(Request(scope, receive))
-        except HTTPException as error:
-            response = _refuse(error, path)
-        accepted = b",".join(
-            [value for name, value in scope["headers"] if name == b"accept-encoding"]
-        )
-        await deflate(response, accepted.decode("latin-1"))
-        await response(scope, receive, send)
+        """Answer one request."""
+        await self._router(scope, receive, send)
 
 
-def _all_routes(server: ServerContext, feed: Feed, limit: Callable[[], int]) -> Routes:
+def _all_handlers(
+    server: ServerContext, feed: Feed, limit: Callable[[], int]
+) -> Mapping[str, Handler]:
     text = TextEndpoints(server, feed.health)
     operations = JsonEndpoints(server, feed, limit).operations()
     document = openapi.describe(operations)
@@ -129,13 +128,11 @@ def _all_routes(server: ServerContext, feed: Feed, limit: Callable[[], int]) -> 
         return JSONResponse(document)
 
     pages = ("/", *(f"/{name}" for name in page.page_files()))
-    return Routes(
-        {
-            "/healthy": text.healthy,  # whatever the method
-            "/stats": _by_method({"GET": text.stats, "POST": text.stats}),
-            "/metrics": _by_method({"GET": text.metrics}),
-            "/openapi.json": _by_method({"GET": describe}),
-            **_handlers_of(operations),
-            **dict.fromkeys(pages, _by_method({"GET": _serve_page})),
-        }
-    )
+    return {
+        "/healthy": text.healthy,  # whatever the method
+        "/stats": _by_method({"GET": text.stats, "POST": text.stats}),
+        "/metrics": _by_method({"GET": text.metrics}),
+        "/openapi.json": _by_method({"GET": describe}),
+        **_handlers_of(operations),
+        **dict.fromkeys(pages, _by_method({"GET": _serve_page})),
+    }
