@@ -288,7 +288,7 @@ class Negotiation:
             case Upstream():
                 self._grant(result)
             case DialError():
-                self._count_failure(result)
+                self._pipeline.refused(result)
                 self._handshake.reject(result.reason)
                 self._end_after_reply(f"failed: {escape(str(result))}")
             case Reject():
@@ -344,17 +344,6 @@ class Negotiation:
             return False
         self._on_result(Reject(Reason.NOT_ALLOWED, f"{request.protocol} cannot be routed"))
         return True
-
-    def _count_failure(self, error: DialError) -> None:
-        counters = self._pipeline.counters
-        counters.lasterror = str(error)
-        match error.reason:
-            case Reason.NOT_ALLOWED:
-                counters.num_reject_ruleset += 1
-            case Reason.TIMED_OUT:
-                counters.num_reject_timeout += 1
-            case _:
-                counters.num_reject_upstream += 1
 
     def _grant(self, upstream: Upstream) -> None:
         handshake = self._handshake

@@ -17,6 +17,7 @@ from neosocksd_core.limits import Admission
 from neosocksd_core.log import escape
 from neosocksd_core.protocols import Authenticator, Observer, Router
 from neosocksd_core.reactor import Reactor
+from neosocksd_core.reasons import Reason
 from neosocksd_core.relay import Movers
 from neosocksd_core.session_log import log_session
 from neosocksd_core.sessions import LiveSession, SessionTable
@@ -127,6 +128,18 @@ class Pipeline:
                 observer.session_closed(session.info())
             except FAULTS as error:
                 self.report(error, "observer", observer)
+
+    def refused(self, error: DialError) -> None:
+        """A request has got no upstream: count why."""
+        counters = self.counters
+        counters.lasterror = str(error)
+        match error.reason:
+            case Reason.NOT_ALLOWED:
+                counters.num_reject_ruleset += 1
+            case Reason.TIMED_OUT:
+                counters.num_reject_timeout += 1
+            case _:
+                counters.num_reject_upstream += 1
 
     def failed(self, failure: NeosocksdError) -> str:
         """A request failed after its upstream stood: count that. Returns the session's outcome."""
