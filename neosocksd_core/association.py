@@ -20,21 +20,20 @@ from neosocksd_core.outside import Outside, receive_datagrams
 from neosocksd_core.poller import READ
 from neosocksd_core.reactor import Watch
 from neosocksd_core.requests import Associate
-from neosocksd_core.sockets import family_of, reset
+from neosocksd_core.sockets import bind_to_port, family_of, reset
 
 _CONTROL_SIZE = 4096
 
 
-def open_inside(local: SocketAddress) -> socket.socket:
-    """The socket that takes the datagrams of a client which has reached us at *local*, on a port of the system's choice.
+def open_inside(local: SocketAddress, ports: range | None) -> socket.socket:
+    """The socket that takes the datagrams of a client which has reached us at *local*, on one of *ports*, where there are some.
 
     :raises OSError: if there is none.
     """
-    host, _, *rest = local
-    sock = socket.socket(family_of(host), socket.SOCK_DGRAM)
+    sock = socket.socket(family_of(local[0]), socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
-        sock.bind((host, 0, *rest))
+        bind_to_port(sock, local, ports)
     except OSError:
         sock.close()
         raise

@@ -19,7 +19,7 @@ from neosocksd_core.reactor import Watch
 from neosocksd_core.reasons import Reason
 from neosocksd_core.requests import Upstream
 from neosocksd_core.resolver import Lookup, LookupResult
-from neosocksd_core.sockets import EXHAUSTED, family_of
+from neosocksd_core.sockets import EXHAUSTED, bind_to_port, family_of
 
 _BACKLOG = 8
 _ANY_PORT = 9
@@ -41,6 +41,7 @@ class Binding:
         "_local",
         "_log",
         "_lookup",
+        "_ports",
         "_shared",
         "_socket",
         "_target",
@@ -52,14 +53,18 @@ class Binding:
         shared: Dialling,
         target: Address,
         local: SocketAddress,
+        ports: range | None,
         log: Logger,
         listening: Callable[[SocketAddress], None],
         finish: Callable[[Upstream | DialError], None],
     ) -> None:
-        """*local* is the address at which the client has reached us: where we listen for a peer that may be anybody."""
+        """*local* is the address at which the client has reached us: where we listen for a peer that may be anybody; *ports* are those
+        that we may listen on.
+        """
         self._shared = shared
         self._target = target
         self._local = local
+        self._ports = ports
         self._log = log
         self._listening = listening
         self._finish: Callable[[Upstream | DialError], None] | None = finish
@@ -107,12 +112,14 @@ class Binding:
 
     def _listen(self) -> None:
         shared = self._shared
-        host, _, *rest = self._local_towards(self._expected[0]) if self._expected else self._local
-        sock = self._socket = socket.socket(family_of(host), socket.SOCK_STREAM)
+        local = self._local_towards(self._expected[0]) if self._expected else self._local
+        sock = self._socket = socket.socket(family_of(local[0]), socket.SOCK_STREAM)
         sock.setblocking(False)
+        # A port stays in use for a while by what came to it before.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for option in shared.options:
             sock.setsockopt(*option)
-        sock.bind((host, 0, *rest))
+        bind_to_port(sock, local, self._ports)
         sock.listen(_BACKLOG)
         self._watch = shared.reactor.watch(sock.fileno(), READ, self._on_readable)
         self._listening(sock.getsockname())

@@ -307,6 +307,7 @@ class Negotiation:
             pipeline.dialling,
             bind.target,
             session.local,
+            bind.ports,
             pipeline.log,
             self._on_listening,
             self._on_result,
@@ -322,7 +323,7 @@ class Negotiation:
         if self._is_routed(associate):
             return
         try:
-            inside = open_inside(self._session.local)
+            inside = open_inside(self._session.local, associate.ports)
         except OSError as error:
             self._on_result(error_of(error.errno or 0, "no relay of datagrams"))
             return

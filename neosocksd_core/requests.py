@@ -61,13 +61,14 @@ class Bind:
     nothing: clients give that of another connection to the same host. An unspecified host (``0.0.0.0``, ``::``) is any.
 
     It is granted twice: with the address at which we listen, then with that of the peer that has connected.
-    ``awaits_reply`` as for :class:`Connect`.
+    ``awaits_reply`` as for :class:`Connect`. ``ports`` are those that may be listened on; None leaves it to the system.
     """
 
     target: Address
     credentials: Credentials | None
     protocol: str
     awaits_reply: bool = field(default=False, compare=False)
+    ports: range | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,15 @@ class Associate:
     """The client asks for a relay of datagrams (UDP ASSOCIATE of RFC 1928 section 4), which lasts as long as its connection.
 
     ``source`` is where it means to send them from, as far as it knows: the host may be unspecified or empty, the port 0. It
-    is granted with the address at which we take them; ``codec`` tells how they travel between client and us.
+    is granted with the address at which we take them; ``codec`` tells how they travel between client and us,
+    ``ports`` on which of ours; None leaves that to the system.
     """
 
     source: Address
     credentials: Credentials | None
     protocol: str
     codec: DatagramCodec
+    ports: range | None = None
 
 
 ClientRequest = Connect | Bind | Associate

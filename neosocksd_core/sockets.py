@@ -1,6 +1,8 @@
 """What is done to sockets in more than one place."""
 
 import errno
+import os
+import random
 import socket
 import struct
 from contextlib import suppress
@@ -11,6 +13,7 @@ EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Why a connection could not be accepted for want of descriptors or memory: it still waits (accept(2))."""
 
 _RESET = struct.pack("ii", 1, 0)
+_TRIES = 256
 _MAPPED = "::ffff:"
 
 
@@ -48,6 +51,26 @@ class ListeningSocket(socket.socket):
     @property
     def type(self) -> socket.SocketKind:
         return socket.SOCK_STREAM
+
+
+def bind_to_port(sock: socket.socket, local: SocketAddress, ports: range | None) -> None:
+    """Bind *sock* to the host of *local*, on one of *ports* that is free, or, where these are None, on one of the system's choice.
+
+    :raises OSError: if none is free. Where there are many, it is enough that so many are not.
+    """
+    host, _, *rest = local
+    if ports is None:
+        sock.bind((host, 0, *rest))
+        return
+    for port in random.sample(ports, min(len(ports), _TRIES)):
+        try:
+            sock.bind((host, port, *rest))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def reset(sock: socket.socket) -> None:

@@ -28,10 +28,9 @@ def register_dialers() -> Mapping[str, Dialer]:
 
 @hookimpl
 def register_frontends(server: ServerContext) -> Sequence[Frontend]:
-    from neosocksd_socks5.config import Socks5Settings
-    from neosocksd_socks5.frontend import SocksFrontend
+    from neosocksd_socks5.frontend import make_frontend
 
-    return [SocksFrontend(server, server.section(Socks5Settings))]
+    return [make_frontend(server)]
 
 
 @hookimpl

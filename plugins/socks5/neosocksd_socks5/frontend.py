@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from neosocksd_core import Claim, ClientConnection, ServerContext
-from neosocksd_socks5.config import Socks5Settings
-from neosocksd_socks5.handshake import SocksHandshake
+from neosocksd_socks5.config import Socks5Settings, parse_ports
+from neosocksd_socks5.handshake import Extras, SocksHandshake
 from neosocksd_socks5.protocol import Version
 
 
@@ -14,16 +14,20 @@ class SocksFrontend:
     """Serves the core's ``listen`` unless another frontend asks for it, and ``[socks5] listen``."""
 
     server: ServerContext
-    settings: Socks5Settings
+    listen: Sequence[str]
+    extras: Extras
     name: str = "socks"
     claim: Claim = Claim.DEFAULT
     first_bytes: frozenset[int] = frozenset((Version.SOCKS4, Version.SOCKS5))
 
-    @property
-    def listen(self) -> Sequence[str]:
-        return self.settings.listen
-
     def handshake(self, connection: ClientConnection) -> SocksHandshake:
         """A new machine; whether clients must authenticate is as the core's settings say now."""
-        settings = self.settings
-        return SocksHandshake(self.server.settings.auth_required, settings.bind, settings.udp)
+        return SocksHandshake(self.server.settings.auth_required, self.extras)
+
+
+def make_frontend(server: ServerContext) -> SocksFrontend:
+    """The frontend, as the plugin's settings have it."""
+    settings = server.section(Socks5Settings)
+    ports = parse_ports(settings.ports)
+    extras = Extras(settings.bind, settings.udp, settings.announce, ports)
+    return SocksFrontend(server, settings.listen, extras)

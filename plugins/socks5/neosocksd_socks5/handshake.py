@@ -14,6 +14,7 @@ and in SOCKS5 only.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from socket import AF_INET, AF_INET6, inet_ntop
 
 from neosocksd_core.addresses import Address, AddressError, SocketAddress, decode_host
@@ -59,6 +60,21 @@ _AUTH_FAILURE = bytes((AuthVersion.USERNAME_PASSWORD, AuthStatus.FAILURE))
 _BAD_NAME_REPLY = protocol.socks5_failure(Rep.HOST_UNREACHABLE)
 
 
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What is served beside CONNECT: whether BIND and UDP ASSOCIATE are, the address that is told for them where it is not that at which
+    we listen, and the ports that they may take, None where any.
+    """
+
+    bind: bool = False
+    udp: bool = False
+    announce: str = ""
+    ports: range | None = None
+
+
+NO_EXTRAS = Extras()
+
+
 class SocksHandshake:
     """One client's negotiation, from its first byte to the reply.
 
@@ -67,21 +83,21 @@ class SocksHandshake:
     """
 
     __slots__ = (
+        "_announce",
         "_auth_required",
-        "_bind",
         "_buffer",
         "_credentials",
+        "_extras",
         "_output",
         "_request",
         "_state",
-        "_udp",
     )
 
-    def __init__(self, auth_required: bool = False, bind: bool = False, udp: bool = False) -> None:
-        """*bind* and *udp*: whether BIND and UDP ASSOCIATE are served."""
+    def __init__(self, auth_required: bool = False, extras: Extras = NO_EXTRAS) -> None:
         self._auth_required = auth_required
-        self._bind = bind
-        self._udp = udp
+        self._extras = extras
+        self._announce = ""
+        """The address that the next grant tells, where it is not the one that was granted."""
         self._buffer = b""
         self._output = b""
         self._credentials: Credentials | None = None
@@ -124,6 +140,8 @@ class SocksHandshake:
     def grant(self, bound: SocketAddress) -> None:
         """The upstream stands, or is listened for, or datagrams are taken: queue the success reply. What follows is relayed untouched."""
         if self._request is not None and self._request.protocol.startswith("socks5"):
+            if self._announce:
+                bound, self._announce = (self._announce, bound[1]), ""
             self._output += protocol.socks5_success(bound)
         else:
             self._output += protocol.SOCKS4_GRANTED
@@ -288,15 +306,22 @@ class SocksHandshake:
             request: ClientRequest = Connect(
                 target, address_type, self._credentials, "socks5", not self._buffer
             )
-        elif command == _BIND:
-            request = Bind(target, self._credentials, "socks5-bind", not self._buffer)
         else:
-            request = Associate(target, self._credentials, "socks5-udp", SocksDatagrams())
+            request = self._extra_request(command, target)
         self._request = request
         return request
 
     def _serves(self, command: int) -> bool:
-        return (command == _BIND and self._bind) or (command == _UDP_ASSOCIATE and self._udp)
+        """Whether a command other than CONNECT is served."""
+        extras = self._extras
+        return (command == _BIND and extras.bind) or (command == _UDP_ASSOCIATE and extras.udp)
+
+    def _extra_request(self, command: int, target: Address) -> Bind | Associate:
+        credentials, ports = self._credentials, self._extras.ports
+        self._announce = self._extras.announce
+        if command == _BIND:
+            return Bind(target, credentials, "socks5-bind", not self._buffer, ports)
+        return Associate(target, credentials, "socks5-udp", SocksDatagrams(), ports)
 
     def _state_waiting(self) -> HandshakeEvent | None:
         """For a verdict on the credentials or on the request."""

@@ -212,3 +212,16 @@ def test_hundreds_wait_at_once(serve: Serve) -> None:
             assert read_reply(client) == peer.local
         client.close()
     server.wait_idle()
+
+
+def test_it_listens_on_a_port_of_those_that_it_may_have(serve: Serve) -> None:
+    with socket.create_server((HOST, 0)) as free:
+        port = free.getsockname()[1]
+    settings = {"bind": True, "ports": f"{port}-{port}"}
+    server = serve({"listen": f"{HOST}:0", SECTION: settings}, plugins=[neosocksd_socks5])
+    for _ in range(2):  # the port is to be had again, whatever is left of the connection before
+        with bound(server, LOCALHOST) as (client, address), Client(address) as peer:
+            assert address == (HOST, port)
+            read_reply(client)
+            client.close()
+            peer.expect_eof()

@@ -19,7 +19,7 @@ from neosocksd_core import (
     Reason,
 )
 from neosocksd_core.testing import feed
-from neosocksd_socks5.handshake import SocksHandshake
+from neosocksd_socks5.handshake import Extras, SocksHandshake
 
 L = bytes.fromhex("7f000001")  # 127.0.0.1
 E = bytes.fromhex("1f90")  # port 8080
@@ -259,7 +259,7 @@ def test_bind_and_udp_associate_are_served_where_they_are_enabled(
     data = GREETED + b"\x01\x01u\x01p" + bytes((5, command, 0, 1)) + L + E
     is_served = bind if command == 2 else udp
     for pieces in deliveries(data):
-        machine = SocksHandshake(bind=bind, udp=udp)
+        machine = SocksHandshake(extras=Extras(bind, udp))
         fed = feed(machine, pieces)
         if not is_served:
             assert fed.sent.endswith(b"\x01\0" + failure5(7))
@@ -275,6 +275,16 @@ def test_bind_and_udp_associate_are_served_where_they_are_enabled(
         assert machine.data_to_send() == b"".join(replies)
         machine.reject(Reason.TIMED_OUT)
         assert machine.data_to_send() == failure5(6)
+
+
+@pytest.mark.parametrize("command", [2, 3])
+def test_the_address_to_be_announced_is_told_once(command: int) -> None:
+    machine = SocksHandshake(extras=Extras(bind=True, udp=True, announce="2001:db8::1"))
+    feed(machine, b"\x05\x01\x00" + bytes((5, command, 0, 1)) + L + E)
+    machine.grant(("192.0.2.1", 258))
+    machine.grant(("192.0.2.2", 2))
+    announced = b"\x05\0\0\x04\x20\x01\x0d\xb8" + bytes(11) + b"\x01\x01\x02"
+    assert machine.data_to_send() == announced + b"\x05\0\0\x01\xc0\0\x02\x02\0\x02"
 
 
 def test_nothing_happens_while_a_verdict_is_awaited() -> None:

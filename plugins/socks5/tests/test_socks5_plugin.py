@@ -62,3 +62,17 @@ def test_importing_the_plugin_imports_no_machine() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert printed.stdout.split() == ["neosocksd_socks5"]
+
+
+@pytest.mark.parametrize(
+    "ports", ["1", "1-", "-1", "0-9", "9-8", "1-65536", "a-b", "1-2-3", "1:2", "\u0661-2"]
+)
+def test_what_is_no_range_of_ports_is_an_error(ports: str) -> None:
+    with pytest.raises(ValidationError, match="not a range of ports"):
+        Socks5Settings.model_validate({"ports": ports})
+
+
+@pytest.mark.parametrize("address", ["example.org", "192.0.2", "[::1]"])
+def test_what_is_announced_is_an_ip_address(address: str) -> None:
+    with pytest.raises(ValidationError, match="not an IP address"):
+        Socks5Settings.model_validate({"announce": address})

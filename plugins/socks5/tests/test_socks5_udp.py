@@ -504,3 +504,18 @@ def test_a_reload_switches_it_on_and_off(serve: Serve) -> None:
         with Client(server.address) as client:
             client.send(b"\x05\x01\x00\x05\x03\x00" + NOWHERE)
             client.expect(b"\x05\x00\x05" + (b"\x00" if is_on else b"\x07"))
+
+
+def test_the_relay_takes_a_port_of_those_that_it_may_have(serve: Serve) -> None:
+    with hosts(HOST, HOST) as [taken, peer]:
+        settings = {"udp": True, "ports": f"{taken.port}-{taken.port}"}
+        server = serve({"listen": f"{HOST}:0", SECTION: settings}, plugins=[neosocksd_socks5])
+        with Client(server.address) as client:
+            client.send(b"\x05\x01\x00\x05\x03\x00" + NOWHERE)
+            client.expect(b"\x05\x00\x05\x01\x00\x01" + bytes(6))  # none is free
+            client.expect_eof()
+        taken.socket.close()
+        with associated(server) as client:
+            assert client.relay == (HOST, taken.port)
+            client.send(peer.name, b"hello")
+            peer.expect(b"hello")
