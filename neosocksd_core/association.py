@@ -76,7 +76,7 @@ class Association:
         """
         self._control = control
         self._inside = inside
-        self._outside = Outside(dialling, self._relay_down)
+        self._outside = Outside(dialling, self._relay_down, self.crash)
         self._codec = associate.codec
         self._source = _source(client, associate.source)
         self._client: SocketAddress | None = None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from neosocksd_core.addresses import SocketAddress, pack_ip
+from neosocksd_core.containment import contained
 from neosocksd_core.dial import Dialling
 from neosocksd_core.errors import DialError
 from neosocksd_core.policy import unmap
@@ -31,7 +32,7 @@ class Unresolved:
 
     __slots__ = ("_count", "_lookups", "_send", "_size")
 
-    def __init__(self, send: Callable[[LookupResult, int, bytes], None]) -> None:
+    def __init__(self, send: Callable[[tuple[LookupResult, int, bytes]], None]) -> None:
         self._send = send
         self._lookups: dict[str, tuple[Lookup, list[tuple[int, bytes]]]] = {}
         """By name: the look-up, and what waits for it, with its port."""
@@ -63,32 +64,49 @@ class Unresolved:
         self._count -= len(waiting)
         self._size -= sum(len(payload) for _, payload in waiting)
         for port, payload in waiting:
-            self._send(result, port, payload)
+            self._send((result, port, payload))
 
 
 class Outside:
     """A socket for each address family that is sent to. Calls *receive* with each datagram of a host that was sent to, and its source."""
 
-    __slots__ = ("_dialling", "_hosts", "_receive", "_sockets", "_unresolved", "_watches", "sent")
+    __slots__ = (
+        "_crash",
+        "_dialling",
+        "_hosts",
+        "_is_closed",
+        "_receive",
+        "_sockets",
+        "_unresolved",
+        "_watches",
+        "sent",
+    )
 
     def __init__(
         self,
         dialling: Callable[[], Dialling],
         receive: Callable[[tuple[bytes, SocketAddress]], None],
+        crash: Callable[[BaseException], None],
     ) -> None:
-        """*dialling* gives what is in force: a relay of datagrams outlives reloads."""
+        """*dialling* gives what is in force: a relay of datagrams outlives reloads. *crash* is told of what has waited for a name and
+        is no datagram; what does not wait raises in :meth:`send`.
+        """
         self._dialling = dialling
         self._receive = receive
+        self._crash = crash
         self._sockets: dict[socket.AddressFamily, socket.socket] = {}
         self._watches: list[Watch] = []
         self._hosts: dict[str, None] = {}
         """The hosts that may answer, in the order in which they were first sent to."""
-        self._unresolved = Unresolved(self._send)
+        self._unresolved = Unresolved(self._send_waiting)
+        self._is_closed = False
         self.sent = 0
         """Bytes of payload that were sent so far."""
 
     def send(self, host: str, port: int, payload: bytes) -> None:
-        """Send *payload* there, at once or when the name is looked up; what cannot be sent is dropped."""
+        """Send *payload* there, at once or when the name is looked up; what cannot be sent is dropped, and all once this is closed."""
+        if self._is_closed:
+            return
         dialling = self._dialling()
         known = dialling.names.known(host)
         if known is not None:
@@ -96,13 +114,23 @@ class Outside:
         else:
             self._unresolved.keep(dialling, host, port, payload)
 
+    def crash(self, error: BaseException) -> None:
+        """What has waited for a name is no datagram."""
+        self._crash(error)
+
     def close(self) -> None:
         """Close the sockets, and give up what waits."""
+        self._is_closed = True
         self._unresolved.close()
         for watch in self._watches:
             watch.close()
         for sock in self._sockets.values():
             sock.close()
+
+    @contained
+    def _send_waiting(self, waiting: tuple[LookupResult, int, bytes]) -> None:
+        if not self._is_closed:
+            self._send(*waiting)
 
     def _send(self, addresses: LookupResult, port: int, payload: bytes) -> None:
         """Send to the first address that can be sent to: the one that was sent to before, where a name is answered in another order

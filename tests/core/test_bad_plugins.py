@@ -441,6 +441,7 @@ def test_an_upstream_that_refuses_is_nobodys_error(serve: Serve) -> None:
 
 
 NO_FUNCTION: Any = 5
+NOTHING: Any = None
 
 
 @pytest.mark.parametrize(
@@ -484,11 +485,86 @@ def test_a_codec_of_datagrams_that_raises_ends_its_session_once(serve: Serve, cl
         def handshake(self, connection: ClientConnection) -> Any:
             return Associating(Codec(fail))
 
-    nothing: Any = None
-    server = serve(plugins=[Bad(frontends=[Frontend(nothing)])])
+    server = serve(plugins=[Bad(frontends=[Frontend(NOTHING)])])
     with Client(server.address) as client, socket.socket(type=socket.SOCK_DGRAM) as sender:
         client.send(b"x")
         port = int(client.receive_until(b"\n"))
         sender.sendto(b"x", (server.address[0], port))
         client.expect_reset()
     server.wait_idle()
+
+
+class Slow:
+    """A resolver that knows one address, and tells it when it may."""
+
+    def __init__(self) -> None:
+        self.may_answer = anyio.Event()
+
+    async def resolve(self, host: str, family: socket.AddressFamily) -> Resolution:
+        await self.may_answer.wait()
+        return Resolution(("127.0.0.1",))
+
+
+class InTurn(PlainFrontend):
+    """Gives each of its clients the next of some handshakes."""
+
+    def __init__(self, *handshakes: PlainHandshake) -> None:
+        super().__init__(NOTHING)
+        self.handshakes = list(handshakes)
+
+    def handshake(self, connection: ClientConnection) -> PlainHandshake:
+        return self.handshakes.pop(0)
+
+
+@pytest.mark.logs_error("plugin bad: datagrams of session 1 raised OverflowError")
+def test_what_a_codec_says_wrongly_of_a_name_ends_its_session_alone(
+    serve: Serve, echo: EchoServer
+) -> None:
+    codec = Codec(lambda: (Address("name.example", 65536), b"x"))
+    resolver = Slow()
+    server = serve(
+        plugins=[Bad(frontends=[InTurn(Associating(codec), PlainHandshake())])], resolver=resolver
+    )
+    with Client(server.address) as client, Client(server.address) as other:
+        client.send(b"x")
+        port = int(client.receive_until(b"\n"))
+        with socket.socket(type=socket.SOCK_DGRAM) as sender:
+            for _ in range(2):
+                sender.sendto(b"x", (server.address[0], port))
+        server.wait_until(lambda s: s.num_dns_query == 1)
+        other.send(plain_request(Address("name.example", echo.port)) + b"hi")
+        server.wait_until(lambda s: s.num_request == 2)
+        server.call(lambda: resolver.may_answer.set())
+        client.expect_reset()
+        other.expect(b"ok\nhi")
+    server.wait_idle()
+
+
+def test_a_codec_that_closes_its_session_has_nothing_sent_any_more(serve: Serve) -> None:
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as peer,
+        socket.socket(type=socket.SOCK_DGRAM) as sender,
+    ):
+        peer.bind(("127.0.0.1", 0))
+        peer.settimeout(DEADLINE)
+        target = Address(*peer.getsockname())
+
+        def close() -> tuple[Address, bytes]:
+            [session] = server.server.sessions()
+            server.server.close_session(session.id)
+            return target, b"after the end"
+
+        good = Codec(lambda: (target, b"of another"))
+        server = serve(
+            plugins=[Bad(frontends=[InTurn(Associating(Codec(close)), Associating(good))])]
+        )
+        for ends in (True, False):
+            with Client(server.address) as client:
+                client.send(b"x")
+                port = int(client.receive_until(b"\n"))
+                sender.sendto(b"x", (server.address[0], port))
+                if ends:
+                    client.expect_reset()
+                else:
+                    assert peer.recv(100) == b"of another"
+        server.wait_idle()
