@@ -30,7 +30,8 @@ class _Wait:
 class ControlConnection:
     """A connection that a plugin serves. ``socket`` is non-blocking, and is closed when its serving ends.
 
-    One task may wait until it can be read, and another until it can be written.
+    One task may wait until it can be read, and another until it can be written. No event loop may watch it besides: where that is
+    to be done, as by a library that takes a socket, it gets a duplicate (``socket.dup()``).
     """
 
     def __init__(self, reactor: Reactor, sock: socket.socket) -> None:
@@ -56,8 +57,11 @@ class ControlConnection:
         return self._wait(WRITE, until)
 
     def close(self) -> None:
-        """Close the socket. Nobody may be waiting."""
-        self._watch.close()
+        """Close the socket; may be called again. Nobody may be waiting."""
+        if self.socket.fileno() < 0:
+            self._watch.forget()
+        else:
+            self._watch.close()
         if self._timer is not None:
             self._timer.cancel()
         self.socket.close()

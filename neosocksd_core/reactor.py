@@ -88,6 +88,15 @@ class Watch:
             if self._events != _RESTING:
                 self._reactor.poller.unregister(self._fd)
 
+    def forget(self) -> None:
+        """Watch no more where somebody else has closed the descriptor, which the system has taken out of the poller with that. Its
+        number is nobody's now, or another's.
+        """
+        self.callback = _nobody
+        watches = self._reactor.watches
+        if watches.get(self._fd) is self:
+            del watches[self._fd]
+
 
 class Reactor:
     """Watches descriptors, keeps timers, starts tasks. Not thread-safe but for :meth:`call_threadsafe`.

@@ -1,6 +1,7 @@
 """Waiting for a socket that the reactor watches, on each loop and with each poller."""
 
 import math
+import os
 import select
 import socket
 import time
@@ -15,7 +16,7 @@ from neosocksd_core.control import ControlConnection
 from neosocksd_core.loops import open_reactor
 from neosocksd_core.poller import Poller, SelectorPoller
 from neosocksd_core.reactor import Reactor
-from neosocksd_core.testing import run_async
+from neosocksd_core.testing import DEADLINE, run_async
 from neosocksd_core.testing.running import Backend
 
 
@@ -226,3 +227,26 @@ def drain(sock: socket.socket) -> None:
             sock.recv(65536)
     except BlockingIOError:
         pass
+
+
+def test_a_socket_that_its_plugin_has_closed_is_no_longer_watched_and_its_number_anothers(
+    backend: Backend,
+) -> None:
+    async def main() -> None:
+        async with open_reactor() as reactor:
+            (closed, first), (mine, second) = socket.socketpair(), socket.socketpair()
+            connection = ControlConnection(reactor, closed)
+            number = closed.fileno()
+            closed.close()
+            os.dup2(mine.fileno(), number)
+            mine.close()
+            with first, second:
+                other = ControlConnection(reactor, socket.socket(fileno=number))
+                connection.close()
+                second.send(b"x")
+                await other.wait_readable(time.monotonic() + DEADLINE)
+                assert other.socket.recv(10) == b"x"
+                other.close()
+                other.close()
+
+    run_async(main, backend)
