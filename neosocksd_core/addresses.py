@@ -155,6 +155,17 @@ UNIX_PREFIX = "unix:"
 """Before the path of a Unix socket, where one may be listened on."""
 
 
+def check_listen_address(text: str) -> None:
+    """Refuse what is neither ``unix:PATH`` nor an address that :func:`parse_listen_address` takes.
+
+    :raises AddressError: with a message that says what is wrong.
+    """
+    if not text.startswith(UNIX_PREFIX):
+        parse_listen_address(text)
+    elif text == UNIX_PREFIX or "\0" in text:  # the system would take what stands before it
+        raise AddressError("a Unix socket needs a path")
+
+
 def parse_hop(uri: str, default_ports: Mapping[str, int]) -> Hop:
     """Parse a proxy URI, ``scheme://[user:pass@]host[:port]``; user and password are percent-decoded.
 

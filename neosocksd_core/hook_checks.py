@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeGuard, cast
 
-from neosocksd_core.addresses import UNIX_PREFIX, AddressError, parse_listen_address
+from neosocksd_core.addresses import AddressError, check_listen_address, pack_ip
 from neosocksd_core.errors import PluginError
 
 if TYPE_CHECKING:
@@ -73,6 +73,17 @@ def check_dialer(name: str, scheme: object, dialer: object) -> None:
         raise PluginError(f"plugin {name!r}: the default port of {scheme}:// is {port!r}")
 
 
+def check_name(name: str, hook: str, thing: object) -> None:
+    """Refuse a *thing* whose own name is no text.
+
+    :raises PluginError: if so.
+    """
+    own = cast("object", getattr(thing, "name", None))
+    if not isinstance(own, str):
+        kind = type(own).__name__
+        raise PluginError(f"plugin {name!r}: a name in {hook} is {kind}, expected a text")
+
+
 def check_addresses(name: str, listener: str, addresses: object) -> None:
     """Refuse a listener that does not say in the right way where it listens; what users wrote its settings have checked already.
 
@@ -85,20 +96,20 @@ def check_addresses(name: str, listener: str, addresses: object) -> None:
         if not isinstance(address, str):
             kind = type(address).__name__
             raise PluginError(f"plugin {name!r}: listen of {listener!r} has {kind}, expected texts")
-        if not address.startswith(UNIX_PREFIX):
-            try:
-                parse_listen_address(address)
-            except AddressError as error:
-                raise PluginError(f"plugin {name!r}: listen of {listener!r}: {error}") from None
+        try:
+            check_listen_address(address)
+        except AddressError as error:
+            raise PluginError(f"plugin {name!r}: listen of {listener!r}: {error}") from None
 
 
 def is_socket_address(value: object) -> TypeGuard[SocketAddress]:
-    """Whether *value* is what ``getsockname`` gives."""
+    """Whether *value* is what ``getsockname`` gives: the host is no name, which would stand for nothing."""
     if not isinstance(value, tuple):
         return False
     parts = cast("tuple[object, ...]", value)
     return (
         len(parts) in (2, 4)
         and isinstance(parts[0], str)
+        and pack_ip(parts[0]) is not None
         and all(isinstance(number, int) for number in parts[1:])
     )

@@ -15,6 +15,7 @@ from neosocksd_core.errors import NeosocksdError, PluginError
 from neosocksd_core.hook_checks import (
     check_addresses,
     check_dialer,
+    check_name,
     is_socket_address,
     require,
     require_attributes,
@@ -146,6 +147,7 @@ class Plugins(Registry):
         for name, item in self._items("register_frontends", server):
             require_attributes(name, "register_frontends", item, *_FRONTEND)
             require_plain(name, "register_frontends", item, "handshake")
+            check_name(name, "register_frontends", item)
             check_addresses(name, cast("Frontend", item).name, cast("Frontend", item).listen)
             frontends.append(cast("Frontend", item))
             _claim(owners, "frontend", frontends[-1].name, name)
@@ -202,6 +204,7 @@ class Plugins(Registry):
         for name, item in self._items("register_services", server):
             if not isinstance(item, Service):
                 raise wrong(name, "register_services", item, "a Service")
+            check_name(name, "register_services", item)
             found.append(item)
         return found
 
@@ -214,6 +217,7 @@ class Plugins(Registry):
         for name, item in self._items("register_control_listeners", server):
             if not isinstance(item, ControlListener):
                 raise wrong(name, "register_control_listeners", item, "a ControlListener")
+            check_name(name, "register_control_listeners", item)
             _claim(owners, "control listener", item.name, name)
             check_addresses(name, item.name, item.listen)
             found.append(item)

@@ -414,7 +414,12 @@ WRONG: Mapping[str, Sequence[object]] = {
     "register_observers": [5, [object()], [Late], [Late()]],
     "register_endpoints": ["/x", ["/x"]],
     "register_services": [[print]],
-    "register_guarded_addresses": [["127.0.0.1:80"], [("127.0.0.1",)], [("a", "b")]],
+    "register_guarded_addresses": [
+        ["127.0.0.1:80"],
+        [("127.0.0.1",)],
+        [("a", "b")],
+        [("localhost", 80)],
+    ],
 }
 
 
@@ -450,6 +455,9 @@ def test_a_disabled_plugin_is_not_asked(hook: str, server: ServerContext) -> Non
     assert not getattr(plugins, CALLS[hook])(server)
 
 
+NO_NAME: Any = []
+
+
 class Listening(Machine):
     def __init__(self, listen: Any) -> None:
         super().__init__()
@@ -467,7 +475,11 @@ class Listening(Machine):
         ("register_frontends", [Listening("127.0.0.1:1")], "listen of 'machine' is str, expected a list"),
         ("register_frontends", [Listening([1080])], "listen of 'machine' has int, expected texts"),
         ("register_frontends", [Listening(["x"])], "listen of 'machine': no port in 'x'"),
+        ("register_frontends", [Listening(["unix:"])], "listen of 'machine': a Unix socket needs a path"),
+        ("register_frontends", [Machine(NO_NAME)], "a name in register_frontends is list, expected a text"),
         ("register_control_listeners", [ControlListener("c", ("x",), serve)], "listen of 'c': no port in 'x'"),
+        ("register_control_listeners", [ControlListener("c", ("unix:a\0b",), serve)], "listen of 'c': a Unix socket needs a path"),
+        ("register_control_listeners", [ControlListener(NO_NAME, (), serve)], "a name in register_control_listeners is list, expected a text"),
     ],
 )  # fmt: skip
 def test_what_a_plugin_gave_and_cannot_be_used_is_named(

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, SecretStr, field_validator
 
 from neosocksd_core import Option, Section
-from neosocksd_core.addresses import UNIX_PREFIX, parse_listen_address
+from neosocksd_core.addresses import check_listen_address
 
 _NAME = re.compile(r"[!-9;-~]+")
 
@@ -86,8 +86,5 @@ class RestApiSettings(Section):
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
-            if text == UNIX_PREFIX:
-                raise ValueError("a Unix socket needs a path")
-            if not text.startswith(UNIX_PREFIX):
-                parse_listen_address(text)
+            check_listen_address(text)
         return value

@@ -9,7 +9,14 @@ from pydantic import ValidationError
 
 from neosocksd_core import ConfigurationError, ServerContext, hookimpl
 from neosocksd_core.endpoints import Endpoint, EndpointRequest, EndpointResponse
-from neosocksd_core.testing import Client, PlainPlugin, RunningServer, Serve, plain_request
+from neosocksd_core.testing import (
+    Client,
+    PlainPlugin,
+    RunningServer,
+    Serve,
+    make_server,
+    plain_request,
+)
 from neosocksd_rest_api import RestApi
 from neosocksd_rest_api.config import RestApiSettings
 from neosocksd_rest_api.guard import make_guard
@@ -277,6 +284,12 @@ def test_an_address_that_others_reach_needs_a_token(listen: str) -> None:
 )
 def test_an_address_of_this_machine_needs_none(listen: str) -> None:
     make_guard(RestApiSettings(listen=(listen,)))
+
+
+@pytest.mark.parametrize("listen", ["unix:", "unix:\0abstract", "unix:/run/api\0", "127.0.0.1"])
+def test_an_address_where_nobody_can_listen_is_an_error(listen: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"rest_api\.listen: "):
+        make_server({"rest_api": {"listen": listen}}, plugins=[PlainPlugin, RestApi])
 
 
 @pytest.mark.parametrize(
