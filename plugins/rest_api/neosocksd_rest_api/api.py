@@ -1,6 +1,7 @@
 """The API of one server, put together: what stays over a reload, and what a reload replaces."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from neosocksd_core import ConfigurationError, ServerContext
 from neosocksd_core.services import ControlListener
@@ -41,7 +42,6 @@ class Api:
         )
         self._service = Service(
             self._application,
-            self._admit,
             lambda: self._rules.settings,
             server.counters,
             Denials(server.log),
@@ -54,11 +54,12 @@ class Api:
         :raises ConfigurationError: if they would be open to everybody.
         """
         settings = self._server.section(RestApiSettings)
-        self._prepared, self._former = Rules(settings, make_guard(settings)), self._rules
+        guard = make_guard(settings)
+        self._prepared, self._former = Rules(settings, guard), self._rules
         return ControlListener(
             NAME,
             settings.listen,
-            self._service.serve,
+            partial(self._service.serve, partial(self._admit, guard)),
             settings.max_connections,
             guarded=not settings.via_proxy,
         )
@@ -81,5 +82,10 @@ class Api:
         if self._rules.guard.token != token:
             self._feed.dismiss()
 
-    def _admit(self, target: Target, request: Request) -> Refusal | None:
-        return self._rules.guard.judge(target.path, request.headers)
+    def _admit(self, first: Guard, target: Target, request: Request) -> Refusal | None:
+        """Judge by the rules in force. *first* are those under which the connection was accepted: where no token is asked for any
+        more, for others cannot reach us any more, it still is on the connections that others may have from before.
+        """
+        guard = self._rules.guard
+        judging = first if first.token and not guard.token else guard
+        return judging.judge(target.path, request.headers)

@@ -53,6 +53,9 @@ Application = Callable[
 ]
 """An ASGI 3 application."""
 
+Admit = Callable[[Target, Request], Refusal | None]
+"""Judges a request before its body is read: why it is refused, None if it is not."""
+
 READ_SIZE = 65536
 
 LINGER_SECONDS = 2.0
@@ -62,25 +65,25 @@ LINGER_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What the connections of a server have in common. ``admit`` judges a request before its body is read."""
+    """What the connections of a server have in common."""
 
     application: Application
-    admit: Callable[[Target, Request], Refusal | None]
     settings: Callable[[], RestApiSettings]
     counters: Counters
     denials: Denials
     log: Logger
 
-    async def serve(self, connection: ControlConnection) -> None:
+    async def serve(self, admit: Admit, connection: ControlConnection) -> None:
         """Serve one connection until it ends; it is not closed here."""
-        await CallerConnection(self, connection).run()
+        await CallerConnection(self, admit, connection).run()
 
 
 class CallerConnection:
     """One connection. Its owner closes it."""
 
-    def __init__(self, service: Service, connection: ControlConnection) -> None:
+    def __init__(self, service: Service, admit: Admit, connection: ControlConnection) -> None:
         self._service = service
+        self._admit = admit
         self._connection = connection
         self._socket = connection.socket
         self._settings = service.settings()
@@ -113,7 +116,7 @@ class CallerConnection:
         except RemoteProtocolError as error:
             return await self._refuse(Refusal(error.status, error.message), "/")
         request = with_host(request, target)
-        refusal = self._precondition(request) or self._service.admit(target, request)
+        refusal = self._precondition(request) or self._admit(target, request)
         if refusal is not None:
             if refusal.status == 401 and b"authorization" in request.headers:
                 self._service.denials.add(self._socket)

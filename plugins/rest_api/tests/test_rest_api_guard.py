@@ -239,6 +239,22 @@ def test_who_reads_events_needs_the_new_token_when_it_changes(
         assert status_of(reader.receive_until(b"\r\n\r\n")) == 200
 
 
+@pytest.mark.parametrize("api", [{}, {"listen": "127.0.0.1:0"}])
+def test_who_has_connected_when_a_token_was_needed_needs_it_where_none_is_any_more(
+    serve: Serve, recorder: Recorder, api: Mapping[str, str]
+) -> None:
+    server = launch(serve, recorder, listen="0.0.0.0:0", token=TOKEN)
+    with Client(("127.0.0.1", server.addresses[1][1])) as caller:
+        for token, status in (("guess", 401), (TOKEN, 200)):
+            caller.send(
+                f"HEAD /v1/version HTTP/1.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+            )
+            assert status_of(caller.receive_until(b"\r\n\r\n")) == status
+            server.reload({"listen": "127.0.0.1:0", "rest_api": api})
+        caller.send(b"HEAD /v1/version HTTP/1.1\r\n\r\n")
+        assert status_of(caller.receive_until(b"\r\n\r\n")) == 401
+
+
 class Stubborn:
     """Refuses a reload that changes the timeout."""
 
