@@ -37,6 +37,10 @@ def serve_ftp(control: Connection) -> None:
             control.send(b"150 here it comes\r\n")
             with socket.create_connection(target, timeout=10) as data:
                 data.sendall(TEXT)
+                data.shutdown(socket.SHUT_WR)
+                data.recv(
+                    1
+                )  # curl gives up where it is told of the end before it has the connection
             control.send(b"226 done\r\n")
         else:
             control.send(ANSWERS.get(command, b"502 not here\r\n"))
